@@ -43,6 +43,12 @@ def unknown_argument(name: str, allowed: Iterable[str], where: str) -> TypeError
     return TypeError(f"{where} has no argument {name!r}.{did_you_mean(name, allowed)} Allowed: {', '.join(allowed)}.")
 
 
+def rename_keywords(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """The given keywords under our names, without those that change nothing; unknown ones are left as they are."""
+    aliases, ignored = ALIASES.get(where, {}), WITHOUT_EFFECT.get(where, frozenset())
+    return {aliases.get(k, k): v for k, v in given.items() if k not in ignored}
+
+
 def resolve_keywords(given: dict[str, Any], allowed: Iterable[str], where: str, name: str | None = None) -> dict[str, Any]:
     """The given keywords under our names, without those that change nothing.
 

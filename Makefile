@@ -1,0 +1,71 @@
+# One list of commands, for people and for CI. `make` alone prints it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format golden parity real bench clean
+
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+# Further arguments for pip when it installs torch, such as an index with builds for CPUs only.
+TORCH_ARGS ?=
+# Further arguments for pytest, such as ARGS="-k bert -x".
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+ASSETS_TOOL ?= $(BIN)/python tests/assets.py
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# torch first and by itself: as a dependency of something else it would bring gigabytes for GPUs.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { test -n "$(PYTHON)" && $(PYTHON) -m venv $(VENV); } || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PIP) $(TORCH_ARGS) $(TORCH)
+	@$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(PIP) -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	@$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-parity: $(VENV)/.installed-test
+	@$(PIP) -c constraints.txt -e '.[parity]'
+	@touch $@
+
+demo: $(VENV)/.installed ## the sentiment of a few sentences, and of TEXT="..."
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed-test ## the quick tests: no network, no real checkpoints (ARGS="-k bert")
+	$(PYTEST) -m "not real and not parity and not slow" -n 2 $(ARGS)
+
+check: $(VENV)/.installed-dev ## all that a change must pass: format, lint, types, quick tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	@$(MAKE) --no-print-directory test
+
+format: $(VENV)/.installed-dev ## formats the code and mends what the linter can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+golden: $(VENV)/.installed-parity ## makes golden files with the reference library (MODEL=bert: only that)
+	$(BIN)/python tests/models/make_golden.py $(MODEL)
+
+parity: $(VENV)/.installed-parity ## compares live with the reference library
+	$(PYTEST) -m parity $(ARGS)
+
+real: $(VENV)/.installed-test ## downloads real checkpoints and tests with them
+	@$(ASSETS_TOOL)
+	$(PYTEST) -m real $(ARGS)
+
+bench: ## lists the benchmarks
+	@for f in benchmarks/*.py; do test -e "$$f" && printf '  %s\n      %s\n' "$(BIN)/python $$f" "$$(sed -n '1s/"""//gp' "$$f")" || echo "no benchmarks yet"; done
+
+clean: ## removes what was built and cached (.venv stays)
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

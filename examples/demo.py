@@ -1,0 +1,24 @@
+"""The sentiment of a few sentences, and of one of yours: TEXT="..." make demo."""
+
+import os
+
+from plainformers import pipeline
+
+SENTENCES = [
+    "I've been waiting for a library like this my whole life.",
+    "The plot is thin, the jokes are old, and it never ends.",
+    "Not bad at all; I would watch it again.",
+    "He promised a masterpiece and delivered a headache.",
+]
+
+
+def main() -> None:
+    texts = [*SENTENCES, *filter(None, [os.environ.get("TEXT")])]
+    classifier = pipeline("sentiment-analysis")
+    print(f"{'label':<10}{'score':<8}text")
+    for text, answer in zip(texts, classifier(texts), strict=True):
+        print(f"{answer['label']:<10}{answer['score']:<8.3f}{text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Scaled dot-product attention: one contract, several kernels.
+
+A model calls `bind_attention` once per forward pass, above its layers, and hands them the function that comes back. A layer calls
+`attend(q, k, v, scale=..., dropout=...)` and knows nothing of masks or kernels.
+Shapes: B batch, H heads, G key/value heads (G divides H), Q query tokens, K key tokens, D head size.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Attend(Protocol):
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float,
+        dropout: float = 0.0,
+        head_mask: Tensor | None = None,
+    ) -> Tensor:
+        """q [B, H, Q, D]; k, v [B, G, K, D] -> [B, H, Q, D].
+
+        dropout: probability at which attention weights are dropped; 0 outside of training.
+        head_mask: [H], what each head's weights are multiplied with.
+        """
+        ...
+
+
+# ---- Masks: what each kernel wants in place of the model's attention_mask
+
+
+class Span(NamedTuple):
+    """What a query may see before padding counts: the queries are the last Q of K tokens."""
+
+    Q: int
+    K: int
+    causal: bool
+    window: int | None  # a query sees this many keys to its left, itself included
+    device: torch.device
+
+    @property
+    def everything(self) -> bool:
+        return (not self.causal or self.Q == 1) and self.window is None
+
+    def allowed(self) -> Tensor:
+        """[Q, K] bool, True where a query may see a key."""
+        q = torch.arange(self.K - self.Q, self.K, device=self.device)[:, None]
+        k = torch.arange(self.K, device=self.device)[None, :]
+        allowed = k <= q if self.causal else torch.ones(self.Q, self.K, dtype=torch.bool, device=self.device)
+        if self.window is not None:
+            allowed = allowed & (q - k < self.window)
+            if not self.causal:
+                allowed = allowed & (k - q < self.window)
+        return allowed
+
+
+def dense_mask(span: Span, mask: Any) -> Tensor | None:
+    """A mask that broadcasts to [B, H, Q, K]: bool with True = may be seen, or float to be added; None when all is seen.
+
+    mask: None, [B, K] with 1 = real token, [B, Q, K], [B, 1 or H, Q, K] bool or float, or a packed batch (`lengths`).
+    A 4-D mask says everything itself; nothing causal is added to it.
+    """
+    if hasattr(mask, "lengths"):
+        own = torch.arange(len(mask.lengths), device=span.device).repeat_interleave(
+            torch.tensor(mask.lengths, device=span.device)
+        )
+        mask = (own[:, None] == own[None, :])[None, None]
+    elif mask is not None and mask.dim() == 2:
+        if mask.shape[1] != span.K:
+            raise ValueError(
+                f"attention_mask covers {mask.shape[1]} tokens; {span.K} are attended to"
+                f"{f' ({span.K - span.Q} of them in the cache)' if span.K > span.Q else ''}."
+            )
+        mask = mask[:, None, None, :].bool()
+    elif mask is not None and mask.dim() == 3:
+        mask = mask[:, None].bool()
+    elif mask is not None:
+        if mask.dim() != 4:
+            raise ValueError(f"attention_mask has shape {list(mask.shape)}; allowed are [B, K], [B, Q, K], [B, 1, Q, K].")
+        return mask if mask.is_floating_point() else mask.bool()
+    if span.everything:
+        return mask
+    return span.allowed() if mask is None else mask & span.allowed()
+
+
+class SdpaMask(NamedTuple):
+    dense: Tensor | None
+    causal: bool  # causal and nothing else: the kernel needs no mask for it
+
+
+def sdpa_mask(span: Span, mask: Any) -> SdpaMask:
+    if mask is None and span.causal and span.window is None and span.Q == span.K and span.Q > 1:
+        return SdpaMask(None, True)
+    return SdpaMask(dense_mask(span, mask), False)
+
+
+class Blocks(NamedTuple):
+    lengths: tuple[int, ...]
+    causal: bool
+    window: int | None
+
+
+def varlen_mask(span: Span, mask: Any) -> Blocks:
+    if not hasattr(mask, "lengths"):
+        raise ValueError("The varlen kernel takes packed batches only: give attention_mask=Packed(lengths).")
+    return Blocks(mask.lengths, span.causal, span.window)
+
+
+# ---- Kernels
+
+
+def eager_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: Tensor | None,
+    scale: float,
+    dropout: float = 0.0,
+    head_mask: Tensor | None = None,
+    record: list[Tensor] | None = None,
+) -> Tensor:
+    """The formula, step by step; appends the weights [B, H, Q, K] to `record`."""
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    scores = q @ k.transpose(-1, -2) * scale
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    elif mask is not None:
+        scores = scores + mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)
+    if head_mask is not None:
+        weights = weights * head_mask[:, None, None].to(weights)
+    if record is not None:
+        record.append(weights)
+    return F.dropout(weights, dropout) @ v
+
+
+def sdpa_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: SdpaMask,
+    scale: float,
+    dropout: float = 0.0,
+    head_mask: Tensor | None = None,
+) -> Tensor:
+    dense = mask.dense
+    if dense is not None and dense.is_floating_point():
+        dense = dense.to(q.dtype)
+    x = F.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=dense,
+        is_causal=mask.causal,
+        scale=scale,
+        dropout_p=dropout,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    # weights scaled per head and then summed over the values are the sum scaled per head
+    return x if head_mask is None else x * head_mask[:, None, None].to(x)
+
+
+def varlen_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: Blocks,
+    scale: float,
+    dropout: float = 0.0,
+    head_mask: Tensor | None = None,
+) -> Tensor:
+    """Each sequence of a packed batch for itself; q, k, v have one row."""
+    parts = []
+    for q_part, k_part, v_part in zip(*(x.split(mask.lengths, dim=2) for x in (q, k, v)), strict=True):
+        n = q_part.shape[2]
+        inner = sdpa_mask(Span(n, n, mask.causal, mask.window, q.device), None)
+        parts.append(
+            sdpa_attention(q_part, k_part, v_part, mask=inner, scale=scale, dropout=dropout, head_mask=head_mask)
+        )
+    return torch.cat(parts, dim=2)
+
+
+class Kernel(NamedTuple):
+    make_mask: Callable[[Span, Any], Any]
+    attend: Callable[..., Tensor]
+
+
+KERNELS: dict[str, Kernel] = {
+    "eager": Kernel(dense_mask, eager_attention),
+    "sdpa": Kernel(sdpa_mask, sdpa_attention),
+    "varlen": Kernel(varlen_mask, varlen_attention),
+}
+
+
+def bind_attention(
+    kernel: str,
+    *,
+    Q: int,
+    K: int,
+    causal: bool,
+    device: torch.device,
+    mask: Any = None,
+    window: int | None = None,
+    record: list[Tensor] | None = None,
+) -> Attend:
+    """The function that layers call; see Attend.
+
+    mask: what the model was given as attention_mask; a packed batch takes the varlen kernel.
+    record: a list that receives each layer's weights [B, H, Q, K]; this takes the eager kernel.
+    """
+    if record is not None:
+        kernel = "eager"
+    elif kernel == "sdpa" and hasattr(mask, "lengths"):
+        kernel = "varlen"
+    if kernel not in KERNELS:
+        raise ValueError(f"Attention kernel {kernel!r} is not known; there are {', '.join(KERNELS)}.")
+    make_mask, attend = KERNELS[kernel]
+    bound = partial(attend, mask=make_mask(Span(Q, K, causal, window, device), mask))
+    return bound if record is None else partial(bound, record=record)

@@ -1,0 +1,161 @@
+"""AutoConfig and the AutoModel classes: config.json names the model_type, the registry names the file, the file has the class."""
+
+import importlib
+import os
+from typing import Any
+
+from .aliases import did_you_mean, resolve_keywords
+from .config import HUB_ARGUMENTS, Config, load_config_dict
+from .registry import AUTO_CLASSES, MODELS, Entry, module_path
+
+_own_configs: dict[str, type[Config]] = {}  # of AutoConfig.register
+_own_models: dict[tuple[type[Config], str], type] = {}  # of AutoModel….register
+
+
+def model_module(entry: Entry) -> Any:
+    return importlib.import_module(module_path(entry.file))
+
+
+def find_entry(model_type: Any, name: str) -> Entry:
+    """The row of a model_type; an error says what to do when there is none."""
+    if not isinstance(model_type, str) or not model_type:
+        raise ValueError(
+            f"config.json of {name} names no model_type (it says {model_type!r}), so the model is not known. Load it with its own "
+            f"class, or add one of: {', '.join(sorted(MODELS))}."
+        )
+    if model_type not in MODELS:
+        raise ValueError(
+            f"{name} is of model_type {model_type!r}, which is not here.{did_you_mean(model_type, MODELS)} "
+            f"Known: {', '.join(sorted({*MODELS, *_own_configs}))}."
+        )
+    return MODELS[model_type]
+
+
+def config_class_for(values: dict[str, Any], name: str) -> type[Config]:
+    """The config class for the content of a config.json."""
+    model_type = values.get("model_type")
+    if model_type in _own_configs:
+        return _own_configs[model_type]
+    if values.get("auto_map") and model_type not in MODELS:
+        raise ValueError(
+            f"{name} is of model_type {model_type!r} and asks for code of its repository to be run ({values['auto_map']}). "
+            "Code of a repository is never run here; write the model as a file and register it, or use another checkpoint."
+        )
+    entry = find_entry(model_type, name)
+    return getattr(model_module(entry), entry.config)
+
+
+class AutoConfig:
+    """Makes the config that a config.json asks for."""
+
+    def __init__(self, *args: Any, **keywords: Any):
+        raise TypeError("AutoConfig makes configs: call AutoConfig.from_pretrained(name) or AutoConfig.for_model(type).")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **keywords: Any) -> Any:
+        """See Config.from_pretrained. trust_remote_code is accepted; no code of a repository is ever run."""
+        keywords.pop("trust_remote_code", None)
+        name = str(pretrained_model_name_or_path)
+        where = {key: keywords.pop(key) for key in HUB_ARGUMENTS if key in keywords}
+        values = load_config_dict(pretrained_model_name_or_path, **where)
+        return config_class_for(values, name).from_dict(values, name_or_path=name, **keywords)
+
+    @classmethod
+    def for_model(cls, model_type: str, **fields: Any) -> Any:
+        return config_class_for({"model_type": model_type}, "AutoConfig.for_model")(**fields)
+
+    @classmethod
+    def register(cls, model_type: str, config: type[Config], exist_ok: bool = False) -> None:
+        """Makes AutoConfig know a config class of yours, whose model_type must be the same."""
+        if config.model_type != model_type:
+            raise ValueError(f"{config.__name__}.model_type is {config.model_type!r}, not {model_type!r}.")
+        if (model_type in MODELS or model_type in _own_configs) and not exist_ok:
+            raise ValueError(f"model_type {model_type!r} is taken; exist_ok=True replaces it.")
+        _own_configs[model_type] = config
+
+
+class AutoModel:
+    """Makes the model that a config asks for; the subclasses make it with a head."""
+
+    head = "base"
+
+    def __init__(self, *args: Any, **keywords: Any):
+        name = type(self).__name__
+        raise TypeError(f"{name} makes models: call {name}.from_pretrained(name) or {name}.from_config(config).")
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, config: Config | None = None, **keywords: Any
+    ) -> Any:
+        """Takes what Model.from_pretrained takes."""
+        name = str(pretrained_model_name_or_path)
+        if config is None:
+            where = {key: keywords[key] for key in HUB_ARGUMENTS if key in keywords}
+            values = load_config_dict(pretrained_model_name_or_path, **where)
+            config_class = config_class_for(values, name)
+            model_class = cls.class_for(config_class)
+            overrides = {k: keywords.pop(k) for k in list(keywords) if k not in model_class.loading_arguments()}
+            overrides = resolve_keywords(
+                overrides, config_class.keywords() | values.keys() | {"attn_implementation"}, "from_pretrained", cls.__name__
+            )
+            config = config_class.from_dict(values, name_or_path=name, **overrides)
+        return cls.class_for(type(config)).from_pretrained(pretrained_model_name_or_path, config=config, **keywords)
+
+    @classmethod
+    def from_config(cls, config: Config, **keywords: Any) -> Any:
+        """A model with random weights; see Model.from_config."""
+        if not isinstance(config, Config):
+            raise TypeError(f"{cls.__name__}.from_config takes a config, got {type(config).__name__}.")
+        return cls.class_for(type(config)).from_config(config, **keywords)
+
+    @classmethod
+    def class_for(cls, config_class: type[Config]) -> Any:
+        for kind in config_class.__mro__:
+            if (kind, cls.head) in _own_models:
+                return _own_models[kind, cls.head]
+        entry = find_entry(config_class.model_type, config_class.__name__)
+        if cls.head not in entry.heads:
+            there = sorted(AUTO_CLASSES[head] for head in entry.heads if head in AUTO_CLASSES)
+            raise ValueError(
+                f"{config_class.model_type} has no head for {cls.__name__}. It can be made by {', '.join(there)}."
+            )
+        return getattr(model_module(entry), entry.heads[cls.head])
+
+    @classmethod
+    def register(cls, config_class: type[Config], model_class: type, exist_ok: bool = False) -> None:
+        """Makes this Auto class give a model class of yours for a config class."""
+        if (config_class, cls.head) in _own_models and not exist_ok:
+            raise ValueError(f"{cls.__name__} already has a class for {config_class.__name__}; exist_ok=True replaces it.")
+        _own_models[config_class, cls.head] = model_class
+
+
+class AutoModelForPreTraining(AutoModel):
+    head = "pretraining"
+
+
+class AutoModelForCausalLM(AutoModel):
+    head = "causal-lm"
+
+
+class AutoModelForMaskedLM(AutoModel):
+    head = "masked-lm"
+
+
+class AutoModelForNextSentencePrediction(AutoModel):
+    head = "next-sentence"
+
+
+class AutoModelForSequenceClassification(AutoModel):
+    head = "sequence-classification"
+
+
+class AutoModelForMultipleChoice(AutoModel):
+    head = "multiple-choice"
+
+
+class AutoModelForTokenClassification(AutoModel):
+    head = "token-classification"
+
+
+class AutoModelForQuestionAnswering(AutoModel):
+    head = "question-answering"

@@ -1,0 +1,390 @@
+"""Checkpoint files: which there are, what they hold, tensors out of them into a model, and tensors back into files.
+
+Reading maps the files and copies nothing. Writing is staged beside the old files and made visible in one step (see `commit`).
+"""
+
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .hub import file_in, names_in
+
+Renames = Iterable[tuple[str, str | None]]  # (regular expression, replacement); None drops the tensor
+
+STAGING, COMMIT = ".plainformers-saving", ".plainformers-commit"  # hub.file_in knows the second one
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+
+
+# ---- Reading
+
+
+def with_variant(name: str, variant: str | None) -> str:
+    """model.safetensors -> model.fp16.safetensors"""
+    if variant is None:
+        return name
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.{variant}.{ending}"
+
+
+def choose_weights(names: list[str], variant: str | None = None, use_safetensors: bool | None = None) -> list[str]:
+    """The one file to begin with: the weights, or the index of their shards. Empty when there is none."""
+    kinds = {
+        None: ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
+        True: ("model.safetensors", "model.safetensors.index.json"),
+        False: ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    }[use_safetensors]
+    wanted = [with_variant(kind, variant) for kind in kinds]
+    return [name for name in wanted if name in names][:1]
+
+
+def shard_names(index: Path) -> list[str]:
+    """The shards that an index file names, each once, in order."""
+    try:
+        weight_map = json.loads(index.read_bytes())["weight_map"]
+        shards = list(dict.fromkeys(weight_map.values()))
+        if not shards or not all(isinstance(name, str) for name in shards):
+            raise TypeError("weight_map must map tensor names to file names")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{index} is not an index of shards: {error!r}. Fetch the file again.") from error
+    for name in shards:
+        if "/" in name or "\\" in name or name.startswith("."):
+            raise ValueError(f"{index} names the shard {name!r}; only plain file names of its own folder are read.")
+        if not name.endswith((".safetensors", ".bin")):
+            raise ValueError(f"{index} names the shard {name!r}; shards end in .safetensors or .bin.")
+    return shards
+
+
+@dataclass
+class Shard:
+    """One file of weights: what it holds, and a function that reads one tensor of it."""
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, torch.dtype]
+    read: Callable[[str], Tensor]
+
+    def close(self) -> None:
+        """Lets go of the file, so that pages which were only read for a cast do not stay in memory."""
+        self.read = _closed
+
+
+def _closed(name: str) -> Tensor:
+    raise ValueError(f"{name} was asked for after its file was closed.")
+
+
+def open_shard(path: Path) -> Shard:
+    """Reads the header only; tensors are mapped when they are read."""
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
+
+
+def _open_safetensors(path: Path) -> Shard:
+    try:
+        file = safe_open(path, framework="pt")
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+        kinds = {name: part.get_dtype() for name, part in slices.items()}
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); it is damaged or cut. Fetch it again.") from error
+    unknown = sorted({str(kind) for kind in kinds.values()} - DTYPES.keys())
+    if unknown:
+        raise ValueError(f"{path} holds tensors of type {', '.join(unknown)}; known are {', '.join(DTYPES)}.")
+    return Shard(path, shapes, {name: DTYPES[kind] for name, kind in kinds.items()}, file.get_tensor)
+
+
+def _open_pickle(path: Path) -> Shard:
+    """An old pytorch_model.bin, through torch's restricted reader, which knows tensors and plain containers only."""
+    try:
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap can only be used" not in str(error):
+                raise
+            tensors = torch.load(path, map_location="cpu", weights_only=True)  # written before torch 1.6
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"{path} could not be read as weights: it is damaged, or holds code or objects, which are never loaded here ({reason})."
+        ) from error
+    if not isinstance(tensors, dict):
+        raise ValueError(f"{path} holds a {type(tensors).__name__}, not a dictionary of tensors.")
+    return open_state_dict(tensors, path)
+
+
+def open_state_dict(tensors: dict[str, Any], path: Path = Path("state_dict")) -> Shard:
+    others = [f"{name!r} ({type(value).__name__})" for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(f"{path} holds more than tensors: {', '.join(others[:10])}.")
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    return Shard(path, shapes, {name: value.dtype for name, value in tensors.items()}, tensors.__getitem__)
+
+
+def open_weights(folder: Path, name: str) -> list[Shard]:
+    """The shards of a checkpoint; name: what choose_weights chose."""
+    if not name.endswith(".json"):
+        return [open_shard(required_file(folder, name))]
+    shards = [open_shard(required_file(folder, shard)) for shard in shard_names(required_file(folder, name))]
+    seen: dict[str, Path] = {}
+    for shard in shards:
+        for tensor in shard.shapes:
+            if tensor in seen:
+                raise ValueError(f"{tensor!r} stands in two shards, {seen[tensor].name} and {shard.path.name}.")
+            seen[tensor] = shard.path
+    return shards
+
+
+def required_file(folder: Path, name: str) -> Path:
+    path = file_in(folder, name)
+    if path is None:
+        there = ", ".join(names_in(folder)[:20])
+        raise FileNotFoundError(f"{name} is missing in {folder}; there is {there or 'nothing'}.")
+    return path
+
+
+# ---- Names of a checkpoint -> names of a model
+
+
+def rename(name: str, renames: Renames) -> str | None:
+    for pattern, replacement in renames:
+        if replacement is None:
+            if re.search(pattern, name):
+                return None
+        else:
+            name = re.sub(pattern, replacement, name)
+    return name
+
+
+def match_names(names: Iterable[str], expected: set[str], prefix: str, renames: Renames) -> tuple[dict[str, str], list[str]]:
+    """({name in the model: name in the checkpoint}, [names that the model has no place for]).
+
+    prefix: where a headed model keeps its base model; a checkpoint may have or lack it.
+    """
+    matched: dict[str, str] = {}
+    unexpected = []
+    for name in names:
+        new = rename(name, renames)
+        if new is None:
+            continue
+        options = (new, f"{prefix}.{new}", new.removeprefix(f"{prefix}."))
+        place = next((option for option in options if option in expected), None)
+        if place is None:
+            unexpected.append(name)
+        elif place in matched:
+            raise ValueError(f"The checkpoint has two tensors for {place!r}: {matched[place]!r} and {name!r}.")
+        else:
+            matched[place] = name
+    return matched, unexpected
+
+
+# ---- Filling a model
+
+
+@dataclass
+class LoadReport:
+    """What a loading found; names are the model's, except for unexpected ones, which are the checkpoint's."""
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # name, file's, model's
+
+    def as_info(self) -> dict[str, Any]:
+        """As output_loading_info gives it."""
+        return {
+            "missing_keys": set(self.missing),
+            "unexpected_keys": set(self.unexpected),
+            "mismatched_keys": set(self.mismatched),
+            "error_msgs": [],
+        }
+
+
+def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, attribute = name.rpartition(".")
+    return model.get_submodule(path), attribute
+
+
+def set_tensor(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Puts a tensor in the place of a parameter or buffer, without copying it."""
+    module, attribute = owner_of(model, name)
+    old = module._parameters.get(attribute)
+    if old is None:
+        module._buffers[attribute] = tensor
+    elif isinstance(tensor, nn.Parameter):
+        module._parameters[attribute] = tensor
+    else:
+        module._parameters[attribute] = nn.Parameter(tensor, requires_grad=old.requires_grad and tensor.is_floating_point())
+
+
+def shared_groups(model: nn.Module) -> list[list[str]]:
+    """The names under which one parameter stands more than once (tied weights), in the model's order."""
+    groups: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def fill(
+    model: nn.Module,
+    shards: list[Shard],
+    matched: dict[str, str],
+    *,
+    dtype_of: Callable[[str, torch.dtype], torch.dtype],
+    device: torch.device,
+) -> LoadReport:
+    """Puts the tensors of a checkpoint into a model on the meta device.
+
+    dtype_of(name, dtype in the file) -> dtype in memory. What shares a parameter in the model shares it afterwards too,
+    unless the checkpoint holds different tensors for it. Nothing is copied that needs no cast and stays on the CPU.
+    """
+    report = LoadReport()
+    groups = {name: names for names in shared_groups(model) for name in names}
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    place_of = {name_in_file: name for name, name_in_file in matched.items()}
+    filled: set[str] = set()
+    for shard in shards:
+        for name_in_file, shape in shard.shapes.items():
+            name = place_of.get(name_in_file)
+            if name is None:
+                continue
+            if shape != shapes[name]:
+                report.mismatched.append((name, shape, shapes[name]))
+                continue
+            tensor = shard.read(name_in_file)
+            tensor = tensor.to(device, dtype_of(name, tensor.dtype) if tensor.is_floating_point() else tensor.dtype)
+            set_tensor(model, name, tensor)
+            filled.add(name)
+        shard.close()
+    for names in {id(group): group for group in groups.values()}.values():
+        have = [name for name in names if name in filled]
+        if not have:
+            continue
+        first = model.get_parameter(have[0])
+        for name in names:
+            if name not in filled or torch.equal(model.get_parameter(name), first):
+                set_tensor(model, name, first)
+                filled.add(name)
+    named = [name for name, _, _ in report.mismatched]
+    report.missing = [name for name in shapes if name not in filled and name not in named]
+    return report
+
+
+# ---- Writing
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes of "5GB", "200MB", "1GiB" or a number."""
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    found = re.fullmatch(r"(\d{1,12})\s*([KMGT]I?B)", size.strip().upper()) if isinstance(size, str) else None
+    if not found or not int(found[1]):
+        raise ValueError(f"max_shard_size must be a number of bytes or a text such as '5GB', got {size!r}.")
+    return int(found[1]) * units[found[2]]
+
+
+def split_shards(tensors: dict[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
+    """Fills shards in order, as Transformers does; a tensor that is too large stands alone."""
+    shards: list[dict[str, Tensor]] = []
+    current: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        if tensor.nbytes > max_bytes:
+            shards.append({name: tensor})
+            continue
+        if size + tensor.nbytes > max_bytes:
+            shards.append(current)
+            current, size = {}, 0
+        current[name] = tensor
+        size += tensor.nbytes
+    return [*shards, current] if current or not shards else shards
+
+
+def save_weights(
+    folder: Path,
+    tensors: dict[str, Tensor],
+    texts: dict[str, str],
+    *,
+    max_shard_size: int | str = "50GB",
+    variant: str | None = None,
+) -> list[str]:
+    """Writes weights, and the texts (file name -> content) that go with them, in one atomic step. Returns the file names.
+
+    A process killed at any moment leaves the old files or the new ones. A failing write (a full disk) raises OSError
+    and leaves the old ones.
+    """
+    shards = split_shards(tensors, parse_size(max_shard_size))
+    single = with_variant("model.safetensors", variant)
+    index = with_variant("model.safetensors.index.json", variant)
+    stem = single.removesuffix(".safetensors")
+    finish_commit(folder)
+    staging = folder / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        if len(shards) == 1:
+            names = [single]
+        else:
+            names = [f"{stem}-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+            weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+            total = {"total_parameters": sum(t.numel() for t in tensors.values()), "total_size": sum(t.nbytes for t in tensors.values())}
+            texts = texts | {index: json.dumps({"metadata": total, "weight_map": weight_map}, indent=2, sort_keys=True) + "\n"}
+        for name, shard in zip(names, shards, strict=True):
+            save_file({n: t.detach().contiguous() for n, t in shard.items()}, staging / name, metadata={"format": "pt"})
+        for name, text in texts.items():
+            (staging / name).write_text(text, encoding="utf-8")
+        ours = re.compile(re.escape(stem) + r"(-\d{5}-of-\d{5})?\.safetensors")
+        old = [name for name in names_in(folder) if ours.fullmatch(name) or name == index]
+        written = [*names, *texts]
+        manifest = {"files": written, "remove": [name for name in old if name not in written]}
+        (staging / "manifest.json").write_text(json.dumps(manifest))
+        for path in staging.iterdir():
+            sync(path)
+    except BaseException as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, (OSError, SafetensorError)):
+            raise OSError(f"Saving to {folder} failed ({error}); what was there before is unchanged.") from error
+        raise
+    sync(staging)
+    os.rename(staging, folder / COMMIT)  # from here on the new files are the ones that are read
+    sync(folder)
+    finish_commit(folder)
+    return written
+
+
+def finish_commit(folder: Path) -> None:
+    """Moves the files of a committed save to their places; does nothing when there is none."""
+    commit = folder / COMMIT
+    if not commit.is_dir():
+        return
+    manifest = json.loads((commit / "manifest.json").read_bytes())
+    for name in manifest["files"]:
+        if (commit / name).exists():
+            os.replace(commit / name, folder / name)
+    for name in manifest["remove"]:
+        (folder / name).unlink(missing_ok=True)
+    sync(folder)
+    shutil.rmtree(commit)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

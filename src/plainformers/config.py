@@ -1,0 +1,326 @@
+"""Config: the base of every model's configuration, and the reading of config.json.
+
+A model file declares one dataclass, a field per key of its config.json. What a file holds beyond the fields is kept in `extra`
+and saved back as it came; what a caller misspells is an error.
+"""
+
+import copy
+import dataclasses
+import functools
+import inspect
+import json
+import math
+import os
+import re
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .aliases import ALIASES, did_you_mean, resolve_keywords, unknown_argument
+from .hub import fetch, file_in, names_in, upload
+
+# arguments of every from_pretrained that say where files come from
+HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
+MOST_LAYERS = 10_000  # of anything that makes one module each; more is a damaged or hostile file
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; ValueError, naming the file, when it holds none."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable as JSON: {error}. Fetch the file again.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object {{…}}, but holds a {type(values).__name__}.")
+    return values
+
+
+def load_config_dict(name: str | os.PathLike[str], **where: Any) -> dict[str, Any]:
+    """The content of a model's config.json; where: the arguments of hub.fetch."""
+    folder = fetch(name, lambda names: [n for n in names if n == "config.json"], **where)
+    path = file_in(folder, "config.json")
+    if path is None:
+        there = ", ".join(names_in(folder)[:20]) or "nothing"
+        raise FileNotFoundError(f"{name} has no config.json; in {folder} there is {there}.")
+    return read_json(path)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON has the type that a field declares."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin in (list, tuple):
+        return isinstance(value, (list, tuple)) and all(fits(one, inner[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if isinstance(value, bool):
+        return hint is bool
+    if hint is float:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, hint)
+
+
+@functools.cache
+def field_types(config_class: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(config_class)
+    return {f.name: hints[f.name] for f in dataclasses.fields(config_class)}
+
+
+def label_names(count: int) -> dict[int, str]:
+    return {i: f"LABEL_{i}" for i in range(count)}
+
+
+@dataclass(init=False)
+class Config:
+    """Base of all configurations. A subclass is a dataclass(init=False); this __init__ serves it.
+
+    Fields are given by keyword (or in order, the subclass's own first); an unknown keyword raises TypeError.
+    extra: keys of a config.json that are no fields; readable and settable as attributes.
+    """
+
+    model_type: ClassVar[str] = ""
+    attribute_map: ClassVar[dict[str, str]] = {}  # common name -> this config's name, e.g. hidden_size -> n_embd
+    not_saved: ClassVar[frozenset[str]] = frozenset({"extra", "name_or_path", "attn_implementation"})
+
+    architectures: list[str] | None = None
+    dtype: str | None = None  # of the weights in the checkpoint, e.g. "bfloat16"
+    id2label: dict[int, str] = dataclasses.field(default_factory=lambda: label_names(2))
+    label2id: dict[str, int] = dataclasses.field(default_factory=dict)
+    problem_type: str | None = None  # regression, single_label_classification or multi_label_classification
+    output_attentions: bool = False
+    output_hidden_states: bool = False
+    is_encoder_decoder: bool = False
+    tie_word_embeddings: bool = True
+    name_or_path: str = ""
+    attn_implementation: str = "sdpa"
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __init__(self, *args: Any, **keywords: Any):
+        own = [f.name for f in dataclasses.fields(self) if f.name not in Config.__dataclass_fields__]
+        if len(args) > len(own):
+            raise TypeError(f"{type(self).__name__} takes at most {len(own)} values in order, got {len(args)}.")
+        twice = sorted(keywords.keys() & set(own[: len(args)]))
+        if twice:
+            raise TypeError(f"{type(self).__name__} got {', '.join(twice)} twice: in order and by name.")
+        keywords = dict(zip(own, args, strict=False)) | keywords
+        given = resolve_keywords(keywords, self.keywords() | set(self.extra), "config", type(self).__name__)
+        count = given.pop("num_labels", None)
+        if count is not None and "id2label" in given and len(given["id2label"] or ()) != count:
+            raise ValueError(f"num_labels is {count}, but id2label names {len(given['id2label'] or ())} labels.")
+        for f in dataclasses.fields(self):
+            if f.name not in given and f.name not in self.__dict__:
+                default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+                object.__setattr__(self, f.name, default)
+        for name, value in given.items():
+            setattr(self, name, value)
+        if count is not None and "id2label" not in given:
+            self.num_labels = count
+        if not self.label2id:
+            object.__setattr__(self, "label2id", {label: i for i, label in self.id2label.items()})
+        self.validate()
+
+    # ---- Names
+
+    @classmethod
+    def keywords(cls) -> set[str]:
+        """The names that a caller may set."""
+        names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        return names | set(cls.attribute_map) | {"num_labels"}
+
+    def __getattr__(self, name: str) -> Any:
+        # only called for what is no field
+        if name.startswith("__") or name == "extra":
+            if name == "extra":  # a subclass may set attributes before it calls this class's __init__
+                object.__setattr__(self, "extra", {})
+                return self.extra
+            raise AttributeError(name)
+        ours = type(self).attribute_map.get(name) or ALIASES["config"].get(name)
+        if ours is not None:
+            return getattr(self, ours)
+        if name in self.extra:
+            return self.extra[name]
+        raise AttributeError(
+            f"{type(self).__name__} has no {name!r}.{did_you_mean(name, self.keywords() | set(self.extra))}"
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        name = type(self).attribute_map.get(name) or ALIASES["config"].get(name, name)
+        if name == "dtype" and value is not None:
+            value = str(value).removeprefix("torch.")
+        if name == "id2label":
+            value = label_names(2) if value is None else {int(i): label for i, label in value.items()}
+            if len(self.__dict__.get("label2id", ())) != len(value):
+                object.__setattr__(self, "label2id", {label: i for i, label in value.items()})
+        if name == "label2id" and value is None:
+            value = {label: i for i, label in self.id2label.items()}
+        # the class, not the instance, says what is a field, a property or a private note
+        if hasattr(type(self), name) or name in type(self).__dataclass_fields__ or name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            self.extra[name] = value
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, count: int) -> None:
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 10_000_000:
+            raise ValueError(f"num_labels must be a number of labels, got {count!r}.")
+        if count != len(self.id2label):
+            self.id2label = label_names(count)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "Config":
+        """The configuration of the text model: this one, except for models of several parts."""
+        return self
+
+    # ---- Checks
+
+    def validate(self) -> None:
+        """Raises ValueError for a field of a wrong type or an absurd size, naming all of them."""
+        wrong = []
+        for name, hint in field_types(type(self)).items():
+            value = self.__dict__[name]
+            if not fits(value, hint):
+                kind = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
+                wrong.append(f"{name} must be {kind}, got {value!r:.100}")
+            elif isinstance(value, int) and not isinstance(value, bool):
+                most = MOST_LAYERS if counts_modules(name) else 2**31 - 1
+                if re.search(r"(_size|_layers?|_heads|_embeddings|_positions|_experts|^dim|_dim)$", name):
+                    if not 0 <= value <= most:
+                        wrong.append(f"{name} must be between 0 and {most}, got {value}")
+                elif abs(value) >= 2**63:
+                    wrong.append(f"{name} must be a 64-bit number, got {value!r:.40}")
+        if wrong:
+            raise ValueError(f"{type(self).__name__} ({self.name_or_path or 'made in code'}): {'; '.join(wrong)}.")
+
+    # ---- Files
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, return_unused_kwargs: bool = False, **keywords: Any
+    ) -> Any:
+        """Reads config.json of a folder or a repository.
+
+        keywords: revision, subfolder, cache_dir, force_download, local_files_only, token; anything else overrides a field.
+        return_unused_kwargs: give (config, keywords that are no fields) instead of raising.
+        """
+        where = {name: keywords.pop(name) for name in HUB_ARGUMENTS if name in keywords}
+        values = load_config_dict(pretrained_model_name_or_path, **where)
+        return cls.from_dict(
+            values, name_or_path=str(pretrained_model_name_or_path), return_unused_kwargs=return_unused_kwargs, **keywords
+        )
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any) -> Any:
+        """A config from the content of a config.json; overrides name fields, aliases or keys of the dictionary."""
+        kind = config_dict.get("model_type")
+        if cls.model_type and kind not in (None, "", cls.model_type):
+            raise ValueError(
+                f"This configuration says model_type {kind!r}; {cls.__name__} reads {cls.model_type!r}. "
+                "Use AutoConfig (or AutoModel…), which takes the right class."
+            )
+        values = {k: v for k, v in config_dict.items() if k != "model_type"}
+        for spelling, ours in ALIASES["config"].items():
+            if spelling in values and ours not in values:
+                values[ours] = values[spelling]
+        accepted = cls.keywords() | cls._init_names()
+        fields = {k: copy.deepcopy(v) for k, v in values.items() if k in accepted and k not in cls.not_saved}
+        if "id2label" in fields:
+            fields.pop("num_labels", None)
+            fields["id2label"] = cls._read_labels(fields["id2label"])
+        config = cls(**fields)
+        config.extra.update(
+            {k: copy.deepcopy(v) for k, v in values.items() if k not in accepted and k not in ALIASES["config"]}
+        )
+        config._file, config._loaded = dict(config_dict), copy.deepcopy(config._state())
+        allowed = accepted | set(config.extra)
+        overrides = {ALIASES["config"].get(k, k): v for k, v in overrides.items()}
+        unused = {k: overrides.pop(k) for k in list(overrides) if k not in allowed}
+        if unused and not return_unused_kwargs:
+            raise unknown_argument(next(iter(unused)), allowed, cls.__name__)
+        # num_labels first: it would draw new names over those of an id2label
+        for name in sorted(overrides, key=lambda name: name != "num_labels"):
+            setattr(config, name, overrides[name])
+        config.validate()
+        return (config, unused) if return_unused_kwargs else config
+
+    @classmethod
+    def _read_labels(cls, labels: Any) -> dict[int, str] | None:
+        try:
+            return None if labels is None else {int(i): str(label) for i, label in labels.items()}
+        except (AttributeError, ValueError, TypeError) as error:
+            raise ValueError(f"id2label must map numbers to names, got {labels!r:.100}.") from error
+
+    @classmethod
+    def _init_names(cls) -> set[str]:
+        """Keywords of a user's subclass that has an __init__ of its own."""
+        return {p.name for p in inspect.signature(cls.__init__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
+
+    @classmethod
+    def from_json_file(cls, json_file: str | os.PathLike[str]) -> Any:
+        return cls.from_dict(read_json(Path(json_file)))
+
+    def _state(self) -> dict[str, Any]:
+        state = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.not_saved}
+        return state | self.extra
+
+    def to_dict(self) -> dict[str, Any]:
+        """What save_pretrained writes: the file as it was read, with the changes since; or every field of a new config."""
+        state = self._state()
+        file: dict[str, Any] | None = self.__dict__.get("_file")
+        if file is None:
+            common = Config.__dataclass_fields__.keys()
+            plain = {name: value for name, value in Config()._state().items()}
+            result = {k: v for k, v in state.items() if k not in common or v != plain[k]}
+            return {"model_type": self.model_type} | copy.deepcopy(result)
+        result = copy.deepcopy(file)
+        loaded = self._loaded
+        spelled = {ours: old for old, ours in (ALIASES["config"] | self.attribute_map).items() if old in file}
+        for name, value in state.items():
+            if name not in loaded or loaded[name] != value:
+                result[name if name in file else spelled.get(name, name)] = copy.deepcopy(value)
+        for name in loaded.keys() - state.keys():
+            result.pop(name, None)
+        if "num_labels" in result:
+            result["num_labels"] = self.num_labels
+        return result
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """to_dict without the fields that have their defaults."""
+        default = type(self)().to_dict()
+        return {k: v for k, v in self.to_dict().items() if k == "model_type" or k not in default or default[k] != v}
+
+    def to_json_string(self, use_diff: bool = False) -> str:
+        return json.dumps(self.to_diff_dict() if use_diff else self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = False) -> None:
+        path = Path(json_file_path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(self.to_json_string(use_diff), encoding="utf-8")
+        os.replace(temporary, path)
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, repo_id: str | None = None,
+        token: str | bool | None = None,
+    ) -> None:  # fmt: skip
+        """Writes config.json into a folder, which is made when it is not there."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.to_json_file(folder / "config.json")
+        if push_to_hub:
+            upload(folder, repo_id or folder.name, token=token)
+
+    def update(self, config_dict: dict[str, Any]) -> None:
+        for name, value in config_dict.items():
+            setattr(self, name, value)
+
+
+def counts_modules(name: str) -> bool:
+    """Whether a field says how many modules are built, which costs time even without memory."""
+    return bool(re.search(r"(^|_)(layers?|experts)$", name))

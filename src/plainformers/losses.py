@@ -1,0 +1,77 @@
+"""The losses of the heads: each returns the mean over its targets and how many targets there were.
+
+The count lets a trainer weigh batches of different size rightly: loss * count is the sum. Label -100 means "no target".
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def token_loss(logits: Tensor, labels: Tensor | None, ignore_index: int = -100) -> tuple[Tensor | None, Tensor | None]:
+    """Cross-entropy of logits [..., N] and labels [...]; (None, None) without labels.
+
+    Computed in float32. With no target at all the loss is 0, not nan.
+    """
+    if labels is None:
+        return None, None
+    if logits.shape[:-1] != labels.shape:
+        raise ValueError(f"labels have shape {list(labels.shape)}; the logits ask for {list(logits.shape[:-1])}.")
+    labels = labels.to(logits.device)
+    count = (labels != ignore_index).sum()
+    total = F.cross_entropy(
+        logits.flatten(0, -2).float(), labels.flatten().long(), ignore_index=ignore_index, reduction="sum"
+    )
+    return total / count.clamp(min=1), count
+
+
+def next_token_loss(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """token_loss of logits [B, T, V] against the labels [B, T] one place further on."""
+    if labels is None:
+        return None, None
+    return token_loss(logits[:, :-1], labels[:, 1:])
+
+
+def sequence_loss(
+    logits: Tensor, labels: Tensor | None, problem_type: str | None = None
+) -> tuple[Tensor | None, Tensor | None]:
+    """The loss of logits [B, N] for a problem_type; without one it follows from N and the labels, as users know it:
+
+    regression (squared error, labels [B] or [B, N]) when N is 1; single_label_classification (cross-entropy, labels [B])
+    when the labels are integers; multi_label_classification (binary cross-entropy, float labels [B, N]) otherwise.
+    """
+    if labels is None:
+        return None, None
+    N = logits.shape[-1]
+    if problem_type is None:
+        integers = not labels.is_floating_point() and labels.dtype != torch.bool
+        single = "single_label_classification" if integers else "multi_label_classification"
+        problem_type = "regression" if N == 1 else single
+    if problem_type == "single_label_classification":
+        return token_loss(logits, labels.view(-1) if labels.numel() == logits.shape[0] else labels)
+    if problem_type not in ("regression", "multi_label_classification"):
+        raise ValueError(
+            f"problem_type is {problem_type!r}; known are regression, single_label_classification and "
+            "multi_label_classification."
+        )
+    if labels.numel() != logits.numel():
+        raise ValueError(f"{problem_type} needs labels of shape {list(logits.shape)}, got {list(labels.shape)}.")
+    labels = labels.to(logits.device).view(logits.shape).float()
+    measure = F.mse_loss if problem_type == "regression" else F.binary_cross_entropy_with_logits
+    return measure(logits.float(), labels), torch.tensor(labels.numel(), device=logits.device)
+
+
+def span_loss(
+    start_logits: Tensor, end_logits: Tensor, start_positions: Tensor | None, end_positions: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Mean of the two cross-entropies over positions [B]; a position outside of the T tokens is no target."""
+    if start_positions is None or end_positions is None:
+        return None, None
+    T = start_logits.shape[-1]
+    # a position past the end is a target that truncation cut off
+    start, end = (
+        torch.where(p.flatten() >= T, -100, p.flatten()).to(start_logits.device)
+        for p in (start_positions, end_positions)
+    )
+    (first, count), (last, _) = token_loss(start_logits, start), token_loss(end_logits, end)
+    return (first + last) / 2, count  # type: ignore[operator]

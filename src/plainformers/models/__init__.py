@@ -1,0 +1,1 @@
+"""One file per model; see registry.py for which."""

@@ -1,0 +1,102 @@
+"""The table of everything: model_type -> file, class names; public name -> module. Data only; imports nothing.
+
+A third party adds a model by writing into the table: `MODELS["mine"] = Entry("package.module", "MyConfig", {"base": "MyModel"})`
+(a file name with a dot is a full module path) and `TOKENIZERS["mine"]`.
+"""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    file: str  # in models/, or a module path with a dot
+    config: str  # name of the config class
+    heads: dict[str, str]  # head -> class name
+
+
+MODELS: dict[str, Entry] = {
+    "bert": Entry(
+        "bert",
+        "BertConfig",
+        {
+            "base": "BertModel",
+            "pretraining": "BertForPreTraining",
+            "causal-lm": "BertLMHeadModel",
+            "masked-lm": "BertForMaskedLM",
+            "next-sentence": "BertForNextSentencePrediction",
+            "sequence-classification": "BertForSequenceClassification",
+            "multiple-choice": "BertForMultipleChoice",
+            "token-classification": "BertForTokenClassification",
+            "question-answering": "BertForQuestionAnswering",
+        },
+    ),
+    "distilbert": Entry(
+        "distilbert",
+        "DistilBertConfig",
+        {
+            "base": "DistilBertModel",
+            "pretraining": "DistilBertForMaskedLM",
+            "masked-lm": "DistilBertForMaskedLM",
+            "sequence-classification": "DistilBertForSequenceClassification",
+            "multiple-choice": "DistilBertForMultipleChoice",
+            "token-classification": "DistilBertForTokenClassification",
+            "question-answering": "DistilBertForQuestionAnswering",
+        },
+    ),
+}
+
+# model_type -> the tokenizer class to take when the folder does not name one
+TOKENIZERS: dict[str, str] = {"bert": "BertTokenizer", "distilbert": "DistilBertTokenizer"}
+
+# names of a model file that are public beside its models and config
+MODEL_NAMES: dict[str, tuple[str, ...]] = {
+    "bert": ("BertPreTrainedModel",),
+    "distilbert": ("DistilBertPreTrainedModel",),
+}
+
+# head -> the Auto class that makes it
+AUTO_CLASSES: dict[str, str] = {
+    "base": "AutoModel",
+    "pretraining": "AutoModelForPreTraining",
+    "causal-lm": "AutoModelForCausalLM",
+    "masked-lm": "AutoModelForMaskedLM",
+    "next-sentence": "AutoModelForNextSentencePrediction",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "multiple-choice": "AutoModelForMultipleChoice",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+}
+
+# module -> public names that stand in it
+_PUBLIC: dict[str, str] = {
+    "auto": "AutoConfig " + " ".join(AUTO_CLASSES.values()),
+    "tokenizer": "AutoTokenizer BatchEncoding PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast Tokenizer "
+    "BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast",
+    "config": "Config PretrainedConfig PreTrainedConfig",
+    "model": "Model PreTrainedModel",
+    "pipelines": "Pipeline TextClassificationPipeline pipeline",
+    "sequences": "Packed",
+    "cache": "Cache DynamicCache",
+    "outputs": "ModelOutput",
+}
+
+# public name -> (module, its name there)
+RENAMED: dict[str, str] = {
+    "PretrainedConfig": "Config",
+    "PreTrainedConfig": "Config",
+    "PreTrainedModel": "Model",
+    "Cache": "DynamicCache",
+}
+
+
+def module_path(file: str) -> str:
+    """The module of a row's file."""
+    return file if "." in file else f"plainformers.models.{file}"
+
+
+def public_names() -> dict[str, tuple[str, str]]:
+    """Every public name -> (module, name in that module)."""
+    names = {name: (f"plainformers.{module}", RENAMED.get(name, name)) for module, line in _PUBLIC.items() for name in line.split()}
+    for entry in MODELS.values():
+        for name in (entry.config, *entry.heads.values(), *MODEL_NAMES.get(entry.file, ())):
+            names[name] = (module_path(entry.file), name)
+    return names

@@ -1,0 +1,737 @@
+"""Text to token ids and back: special tokens, cutting, padding and files, around the `tokenizers` library.
+
+Names, arguments and saved files are those of Transformers. `tokenizer.json` is loaded as it is, except that it neither
+cuts nor pads by itself: the call decides. Padding is done per row and the library's one shared state, how it cuts, is set
+under a lock, so that threads may share a tokenizer. Nothing here imports torch or numpy before tensors are asked for.
+"""
+
+import copy
+import json
+import threading
+from collections import UserDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from tokenizers import AddedToken, Encoding
+from tokenizers import Tokenizer as Backend
+
+from .aliases import did_you_mean, resolve_keywords, unknown_argument
+from .hub import fetch, upload
+from .logging import once
+from .tokenizer_files import (
+    FAMILIES,
+    FLAGS,
+    SPECIAL_TOKENS,
+    Family,
+    TokenizerFiles,
+    add_listed_tokens,
+    add_missing,
+    parse_token,
+    read_backend,
+    read_files,
+    read_vocab,
+    set_bert_normalizer,
+    wanted_files,
+    wordpiece,
+    write_text,
+)
+
+HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
+UPLOAD = ("repo_id", "token", "private", "revision", "commit_message", "create_pr")
+EXTRA = ("extra_special_tokens", "additional_special_tokens")  # versions 5 and 4
+SETTINGS = (
+    *SPECIAL_TOKENS, *EXTRA, "model_max_length", "padding_side", "truncation_side", "model_input_names", "pad_token_type_id",
+    "clean_up_tokenization_spaces", "split_special_tokens", "chat_template", "name_or_path",
+)  # fmt: skip
+BERT_SETTINGS = {"do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars"}
+TRUNCATION = {
+    True: "longest_first", False: None, "do_not_truncate": None,
+    "longest_first": "longest_first", "only_first": "only_first", "only_second": "only_second",
+}  # fmt: skip
+
+
+class _Call(NamedTuple):
+    """How one call encodes; the fields are arguments of Tokenizer.__call__."""
+
+    add_special_tokens: bool = True
+    padding: bool | str | None = False
+    truncation: bool | str | None = None
+    max_length: int | None = None
+    stride: int = 0
+    is_split_into_words: bool = False
+    pad_to_multiple_of: int | None = None
+    padding_side: str | None = None
+    return_tensors: str | None = None
+    return_token_type_ids: bool | None = None
+    return_attention_mask: bool | None = None
+    return_overflowing_tokens: bool = False
+    return_special_tokens_mask: bool = False
+    return_offsets_mapping: bool = False
+    return_length: bool = False
+    verbose: bool = True
+
+
+CALL_ARGUMENTS = ("text", "text_pair", "text_target", "text_pair_target", *_Call._fields)
+
+
+def _special(name: str) -> tuple[property, property]:
+    """The properties NAME (its text) and NAME_id (None when there is none, or when the vocabulary lacks it)."""
+
+    def get(self: "Tokenizer") -> str | None:
+        return self._special.get(name)
+
+    def put(self: "Tokenizer", value: str | AddedToken | None) -> None:
+        self._set_special(name, value)
+
+    def get_id(self: "Tokenizer") -> int | None:
+        token = self._special.get(name)
+        return None if token is None else self._tokenizer.token_to_id(token)
+
+    def put_id(self: "Tokenizer", value: int | None) -> None:
+        token = None if value is None else self._tokenizer.id_to_token(value)
+        if token is None and value is not None:
+            raise ValueError(f"{name}_id={value}: the vocabulary has no such id.")
+        self._special[name] = token
+
+    return property(get, put), property(get_id, put_id)
+
+
+class Tokenizer:
+    """A tokenizer of the `tokenizers` library with the interface of Transformers.
+
+    tokenizer_object is kept, not copied, and stops cutting and padding by itself. A special token that the vocabulary
+    lacks is added to it. settings: see SETTINGS.
+    """
+
+    family = Family()  # what a class adds to its files
+    is_fast = True
+
+    bos_token, bos_token_id = _special("bos_token")
+    eos_token, eos_token_id = _special("eos_token")
+    unk_token, unk_token_id = _special("unk_token")
+    sep_token, sep_token_id = _special("sep_token")
+    pad_token, pad_token_id = _special("pad_token")
+    cls_token, cls_token_id = _special("cls_token")
+    mask_token, mask_token_id = _special("mask_token")
+
+    def __init__(self, tokenizer_object: Backend | None = None, *, tokenizer_file: str | Path | None = None, **settings: Any):
+        settings = resolve_keywords(settings, SETTINGS, "tokenizer", type(self).__name__)
+        if tokenizer_object is None and tokenizer_file is not None:
+            tokenizer_object = read_backend(Path(tokenizer_file))
+        if not isinstance(tokenizer_object, Backend):
+            came = type(tokenizer_object).__name__
+            raise TypeError(f"{type(self).__name__} needs a tokenizers.Tokenizer as tokenizer_object (or a tokenizer_file), got {came}.")
+        self._tokenizer = tokenizer_object
+        self._lock = threading.Lock()
+        self._blocks = (tokenizer_object.truncation, tokenizer_object.padding)  # saved back, never acted on
+        tokenizer_object.no_truncation()
+        tokenizer_object.no_padding()
+        self._files: TokenizerFiles | None = None
+        self._loaded: dict[str, Any] | None = None  # _state as the files gave it
+        self.init_kwargs = dict(settings)
+        limit = settings.get("model_max_length")
+        self.model_max_length = NO_LIMIT if limit is None else int(limit)
+        self.padding_side: str = side(settings.get("padding_side") or self.family.padding_side, "padding_side")
+        self.truncation_side: str = side(settings.get("truncation_side") or "right", "truncation_side")
+        self.model_input_names = list(settings.get("model_input_names") or self.family.inputs)
+        self.pad_token_type_id: int = settings.get("pad_token_type_id") or 0
+        self.clean_up_tokenization_spaces = bool(settings.get("clean_up_tokenization_spaces"))
+        self.split_special_tokens = bool(settings.get("split_special_tokens"))
+        self.chat_template = settings.get("chat_template")
+        self.name_or_path = str(settings.get("name_or_path") or "")
+        self._special: dict[str, str | None] = dict.fromkeys(SPECIAL_TOKENS)
+        self._extra: list[str] = []
+        self._take_special_tokens(settings)
+
+    def _take_special_tokens(self, settings: Mapping[str, Any]) -> None:
+        """Those of the family count only where the vocabulary has them; those that were asked for are added to it."""
+        named, tokens = {**self.family.special, **{n: v for n, v in settings.items() if n in SPECIAL_TOKENS}}, []
+        if "pad_token" not in named and self._blocks[1]:
+            named["pad_token"] = self._blocks[1]["pad_token"]
+        for extra in filter(None, (settings.get(key) for key in EXTRA)):
+            if isinstance(extra, Mapping):
+                named.update(extra)
+            else:
+                tokens += [parse_token(value, EXTRA[0]) for value in extra]
+        self._extra = list(dict.fromkeys(token.content for token in tokens))
+        for name, value in named.items():
+            if value is None:
+                self._special[name] = None
+                continue
+            token = parse_token(value, name)
+            if token.content != self.family.special.get(name) or self._tokenizer.token_to_id(token.content) is not None:
+                self._special[name] = token.content
+                tokens.append(token)
+        add_missing(self._tokenizer, tokens)
+
+    def __getattr__(self, name: str) -> Any:
+        """Special tokens that only this tokenizer has, such as image_token, and their ids."""
+        special, base = self.__dict__.get("_special", {}), name.removesuffix("_id")
+        if base not in special:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}.{did_you_mean(name, dir(type(self)))}")
+        token = special[base]
+        return token if base == name or token is None else self._tokenizer.token_to_id(token)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def __repr__(self) -> str:
+        special = ", ".join(f"{name}={token!r}" for name, token in self.special_tokens_map.items())
+        return f"{type(self).__name__}({self.name_or_path!r}, {len(self)} tokens, model_max_length={self.model_max_length}, {special})"
+
+    # ---- Text to ids
+
+    def __call__(
+        self,
+        text: Any = None,
+        text_pair: Any = None,
+        text_target: Any = None,
+        text_pair_target: Any = None,
+        add_special_tokens: bool = True,
+        padding: bool | str | None = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        verbose: bool = True,
+        **unknown: Any,
+    ) -> BatchEncoding:
+        """Encodes a text, a list of texts, a list of (text, pair), or words with is_split_into_words=True.
+
+        max_length and stride count tokens, special ones included in max_length. text_target becomes `labels`, or stands for
+        text where that is None. Raises for misspelt arguments, for what is no text, and for padding without a pad token.
+        """
+        if unknown:
+            raise unknown_argument(next(iter(unknown)), CALL_ARGUMENTS, type(self).__name__)
+        call = _Call(
+            add_special_tokens, padding, truncation, max_length, stride, is_split_into_words, pad_to_multiple_of,
+            padding_side, return_tensors, return_token_type_ids, return_attention_mask, return_overflowing_tokens,
+            return_special_tokens_mask, return_offsets_mapping, return_length, verbose,
+        )  # fmt: skip
+        if text is None and text_target is not None:
+            return self._encode(text_target, text_pair_target, call)
+        encoded = self._encode(text, text_pair, call)
+        if text_target is not None:
+            encoded["labels"] = self._encode(text_target, text_pair_target, call)["input_ids"]
+        return encoded
+
+    def _encode(self, text: Any, pair: Any, call: _Call) -> BatchEncoding:
+        words, backend = call.is_split_into_words, self._tokenizer
+        batched = not isinstance(text, str) and is_batch(text, words)
+        inputs = inputs(text, pair, words) if batched else []
+        two = pair is not None or (bool(inputs) and not words and not isinstance(inputs[0], str))
+        cut, pad = self._plan(call, two)
+        try:
+            with self._lock:
+                self._set_cut(cut)
+                if batched:
+                    encodings = backend.encode_batch(inputs, words, call.add_special_tokens)
+                else:
+                    encodings = [backend.encode(text, pair, words, call.add_special_tokens)]
+        except Exception as reason:
+            raise explained(reason, text, pair, words) from None
+        return self._finish(encodings, batched, cut, pad, call)
+
+    def _set_cut(self, cut: dict[str, Any] | None) -> None:
+        """Under the lock: the library keeps how it cuts, and whether it looks for special tokens in the text, as its state."""
+        backend = self._tokenizer
+        if backend.truncation != cut:
+            backend.enable_truncation(**cut) if cut else backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        if backend.encode_special_tokens != self.split_special_tokens:
+            backend.encode_special_tokens = self.split_special_tokens
+
+    def _plan(self, call: _Call, two: bool) -> tuple[dict[str, Any] | None, int | str | None]:
+        """How to cut (None: not) and to what length to pad ("longest", a number of tokens, None: not)."""
+        how, pad, limit = call.truncation, call.padding, call.max_length
+        if not how and not pad and limit is None:
+            return None, None
+        how, pad = choice("truncation", TRUNCATION, how), choice("padding", PADDING, pad)
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+            raise ValueError(f"max_length must be a number of tokens, not {limit!r}.")
+        if call.truncation is None and limit is not None and pad is None:
+            how = "longest_first"
+            if call.verbose:
+                once("max_length without truncation cuts longer texts. Say truncation=True (or False) to make it plain.")
+        if limit is None and (how or pad == "max_length"):
+            limit = self.model_max_length if self.model_max_length < NO_LIMIT / 1e10 else None
+            if limit is None:
+                if call.verbose:
+                    once("Neither max_length nor model_max_length says how long a text may be: nothing is cut or padded to it.")
+                how, pad = None, None if pad == "max_length" else pad
+        if pad is not None:
+            self._need_pad_token()
+        if how and pad and call.pad_to_multiple_of and limit % call.pad_to_multiple_of:
+            raise ValueError(f"max_length={limit} is not a multiple of pad_to_multiple_of={call.pad_to_multiple_of}.")
+        if how is None or limit is None:
+            return None, limit if pad == "max_length" else pad
+        special = self._tokenizer.num_special_tokens_to_add(two) if call.add_special_tokens else 0
+        if limit < special or not 0 <= call.stride < max(limit - special, 1):
+            raise ValueError(f"max_length={limit} leaves {limit - special} tokens beside {special} special ones; stride={call.stride} must be less.")
+        side = side(self.truncation_side, "truncation_side")
+        cut = {"max_length": limit, "stride": call.stride, "strategy": how, "direction": side}
+        return cut, limit if pad == "max_length" else pad
+
+    def _need_pad_token(self) -> int:
+        """The id; raises ValueError without one."""
+        if self.pad_token_id is None:
+            what = f"pad_token={self.pad_token!r} is not in the vocabulary" if self.pad_token else "this tokenizer has no pad_token"
+            raise ValueError(
+                f"Padding is not possible: {what}. Take one that is there (tokenizer.pad_token = tokenizer.eos_token), "
+                f"or add one (tokenizer.add_special_tokens({{'pad_token': {self.pad_token or '[PAD]'!r}}})) and resize the model."
+            )
+        return self.pad_token_id
+
+    def _finish(self, encodings: list[Encoding], batched: bool, cut: Any, pad: int | str | None, call: _Call) -> BatchEncoding:
+        """Overflow as rows, padding, and the columns that were asked for."""
+        mapping = list(range(len(encodings)))
+        if call.return_overflowing_tokens:
+            rows = [[encoding, *encoding.overflowing] for encoding in encodings]
+            mapping = [index for index, row in enumerate(rows) for _ in row]
+            encodings = [encoding for row in rows for encoding in row]
+        if call.verbose and cut is None:
+            longest = max(map(len, encodings), default=0)
+            if longest > self.model_max_length:
+                once(
+                    f"A text is {longest} tokens long, more than the {self.model_max_length} that the model takes. "
+                    "truncation=True cuts it."
+                )
+        if pad is not None and encodings:
+            target = padded_length(map(len, encodings), pad, call.pad_to_multiple_of)
+            side, pad_id = side(call.padding_side or self.padding_side, "padding_side"), self._need_pad_token()
+            for encoding in encodings:
+                if len(encoding) < target:
+                    encoding.pad(
+                        target, direction=side, pad_id=pad_id, pad_type_id=self.pad_token_type_id, pad_token=self.pad_token
+                    )
+        names, types, mask = self.model_input_names, call.return_token_type_ids, call.return_attention_mask
+        data: dict[str, Any] = {"input_ids": [encoding.ids for encoding in encodings]}
+        if types or (types is None and "token_type_ids" in names):
+            data["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+        if mask or (mask is None and "attention_mask" in names):
+            data["attention_mask"] = [encoding.attention_mask for encoding in encodings]
+        if call.return_special_tokens_mask:
+            data["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
+        if call.return_offsets_mapping:
+            data["offset_mapping"] = [encoding.offsets for encoding in encodings]
+        if call.return_length:
+            data["length"] = [len(encoding) for encoding in encodings]
+        if call.return_overflowing_tokens:
+            data["overflow_to_sample_mapping"] = mapping
+        elif not batched and call.return_tensors is None:
+            data = {name: column if name == "length" else column[0] for name, column in data.items()}
+        if call.return_tensors is not None and not encodings:
+            raise ValueError("An empty list of texts makes no tensors: give at least one text, or leave return_tensors out.")
+        return BatchEncoding(data, encodings, call.return_tensors)
+
+    def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, padding: bool | str = False,
+               truncation: bool | str | None = None, max_length: int | None = None, stride: int = 0, **options: Any) -> Any:  # fmt: skip
+        """Only the ids. options: further arguments of a call."""
+        options |= {"padding": padding, "truncation": truncation, "max_length": max_length, "stride": stride}
+        return self(text, text_pair, add_special_tokens=add_special_tokens, **options)["input_ids"]
+
+    def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
+        return self(text, text_pair, **options)
+
+    def batch_encode_plus(self, batch_text_or_text_pairs: Any, **options: Any) -> BatchEncoding:
+        return self(batch_text_or_text_pairs, **options)
+
+    def as_target_tokenizer(self) -> Any:
+        """Version 4 needed this around labels; text_target= says the same."""
+        return nullcontext(self)
+
+    def tokenize(self, text: Any, pair: Any = None, add_special_tokens: bool = False, **options: Any) -> list[str]:
+        return self(text, pair, add_special_tokens=add_special_tokens, verbose=False, **options).tokens()
+
+    # ---- Ids that are made already
+
+    def prepare_for_model(self, ids: list[int], pair_ids: list[int] | None = None, **options: Any) -> BatchEncoding:
+        """Frames, cuts and pads one row of ids as a call would. options: arguments of a call."""
+        options.pop("prepend_batch_axis", None)
+        call = _Call(**resolve_keywords(options, _Call._fields, "prepare_for_model"))
+        cut, pad = self._plan(call, pair_ids is not None)
+        return self._finish([self._frame(ids, pair_ids, cut, call.add_special_tokens)], False, cut, pad, call)
+
+    def _frame(self, ids: list[int], pair: list[int] | None, cut: Any = None, add_special_tokens: bool = True) -> Encoding:
+        first, second = self._encoding(ids), None if pair is None else self._encoding(pair)
+        with self._lock:
+            self._set_cut(cut)
+            return self._tokenizer.post_process(first, second, add_special_tokens)
+
+    def _encoding(self, ids: list[int]) -> Encoding:
+        """Ids as the library has them after a text; its pickled form is the only way to make one."""
+        n, tokens = len(ids), [self._tokenizer.id_to_token(index) or "" for index in ids]
+        state: dict[str, Any] = {name: [0] * n for name in ("type_ids", "special_tokens_mask")}
+        state |= {"ids": list(ids), "tokens": tokens, "words": [None] * n, "offsets": [(0, 0)] * n, "attention_mask": [1] * n}
+        encoding = Encoding()
+        encoding.__setstate__(json.dumps({**state, "overflowing": [], "sequence_ranges": {}}).encode())
+        return encoding
+
+    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
+        return self._frame(token_ids_0, token_ids_1).ids
+
+    def create_token_type_ids_from_sequences(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
+        return self._frame(token_ids_0, token_ids_1).type_ids
+
+    def get_special_tokens_mask(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
+    ) -> list[int]:
+        """1 = special. already_has_special_tokens: the ids are framed, else the mask is of what framing them gives."""
+        if not already_has_special_tokens:
+            return self._frame(token_ids_0, token_ids_1).special_tokens_mask
+        special = set(self.all_special_ids)
+        return [int(index in special) for index in token_ids_0]
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        return self._tokenizer.num_special_tokens_to_add(pair)
+
+    @property
+    def max_len_single_sentence(self) -> int:
+        return self.model_max_length - self.num_special_tokens_to_add()
+
+    @property
+    def max_len_sentences_pair(self) -> int:
+        return self.model_max_length - self.num_special_tokens_to_add(True)
+
+    def truncate_sequences(
+        self,
+        ids: list[int],
+        pair_ids: list[int] | None = None,
+        num_tokens_to_remove: int = 0,
+        truncation_strategy: bool | str = "longest_first",
+        stride: int = 0,
+    ) -> tuple[list[int], list[int] | None, list[int]]:
+        """(ids, pair_ids, what was cut off with `stride` tokens before it); longest_first takes from the longer, one by one."""
+        how = choice("truncation_strategy", TRUNCATION, truncation_strategy)
+        if num_tokens_to_remove <= 0 or how is None:
+            return ids, pair_ids, []
+        a, b = len(ids), len(pair_ids or ())
+        for _ in range(num_tokens_to_remove):
+            if how == "only_first" or (how == "longest_first" and a > b):
+                a -= 1
+            else:
+                b -= 1
+        if a < 0 or b < 0:
+            raise ValueError(
+                f"{num_tokens_to_remove} tokens cannot be removed ({how}): the sequences have {len(ids)} and {len(pair_ids or ())}."
+            )
+        left, cut_off = self.truncation_side == "left", []
+        if how != "longest_first" or pair_ids is None:
+            source, n = (pair_ids or [], b) if how == "only_second" else (ids, a)
+            cut_off = source[: len(source) - n + stride] if left else source[max(n - stride, 0) :]
+        kept = ids[len(ids) - a :] if left else ids[:a]
+        return kept, (pair_ids[len(pair_ids) - b :] if left else pair_ids[:b]) if pair_ids is not None else None, cut_off
+
+    # ---- Ids to text
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> Any:
+        """The text of a row of ids; the list of texts of several rows, or of a BatchEncoding's."""
+        ids = plain_ids(token_ids)
+        try:
+            if ids and isinstance(ids[0], list):
+                texts = self._tokenizer.decode_batch(ids, skip_special_tokens)
+            else:
+                texts = self._tokenizer.decode(ids, skip_special_tokens)
+        except (OverflowError, TypeError) as reason:
+            raise bad_ids(ids, reason) from None
+        if self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces:
+            clean = self.clean_up_tokenization
+            return clean(texts) if isinstance(texts, str) else [clean(text) for text in texts]
+        return texts
+
+    def batch_decode(
+        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> list[str]:
+        texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces) if len(sequences) else []
+        return [texts] if isinstance(texts, str) else texts
+
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
+        """One token for one id, a list for several; None for an id that the vocabulary lacks."""
+        if isinstance(ids, int):
+            return self._tokenizer.id_to_token(ids)
+        skip = set(self.all_special_ids) if skip_special_tokens else ()
+        return [self._tokenizer.id_to_token(index) for index in plain_ids(ids) if index not in skip]
+
+    def convert_tokens_to_ids(self, tokens: Any) -> Any:
+        """One id for one token, a list for several; a token that the vocabulary lacks has unk_token's, or None."""
+        if tokens is None:
+            return None
+        if isinstance(tokens, str):
+            found = self._tokenizer.token_to_id(tokens)
+            return self.unk_token_id if found is None else found
+        return [self.convert_tokens_to_ids(token) for token in tokens]
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        return self._tokenizer.decoder.decode(tokens) if self._tokenizer.decoder else " ".join(tokens)
+
+    # ---- Vocabulary
+
+    @property
+    def backend_tokenizer(self) -> Backend:
+        return self._tokenizer
+
+    @property
+    def decoder(self) -> Any:
+        return self._tokenizer.decoder
+
+    @property
+    def vocab_size(self) -> int:
+        """Without added tokens; len(tokenizer) counts them."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=False)
+
+    @property
+    def vocab(self) -> dict[str, int]:
+        return self.get_vocab()
+
+    def get_vocab(self) -> dict[str, int]:
+        return self._tokenizer.get_vocab(with_added_tokens=True)
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        return dict(sorted(self._tokenizer.get_added_tokens_decoder().items()))
+
+    @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        return {token.content: index for index, token in self.added_tokens_decoder.items()}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.added_tokens_encoder
+
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+        """How many were new. The model needs resize_token_embeddings(len(tokenizer)) afterwards."""
+        tokens = [new_tokens] if isinstance(new_tokens, str | AddedToken) else list(new_tokens)
+        if wrong := [token for token in tokens if not isinstance(token, str | AddedToken)]:
+            raise TypeError(f"A token must be a str or an AddedToken, not {type(wrong[0]).__name__}: {wrong[0]!r}.")
+        return self._tokenizer.add_special_tokens(tokens) if special_tokens else self._tokenizer.add_tokens(tokens)
+
+    def add_special_tokens(
+        self,
+        special_tokens_dict: Mapping[str, Any],
+        replace_extra_special_tokens: bool = True,
+        replace_additional_special_tokens: bool = True,
+    ) -> int:
+        """Sets tokens by their names (pad_token, extra_special_tokens, ...) and puts them into the vocabulary if new."""
+        allowed = {**dict.fromkeys((*SPECIAL_TOKENS, *EXTRA)), **self._special}
+        tokens = []
+        for name, value in special_tokens_dict.items():
+            if name not in allowed:
+                raise ValueError(f"{name!r} is no special token.{did_you_mean(name, allowed)} Allowed: {', '.join(allowed)}.")
+            if name in EXTRA:
+                given = [parse_token(token, name) for token in value]
+                old = [] if replace_extra_special_tokens and replace_additional_special_tokens else self._extra
+                self._extra = list(dict.fromkeys([*old, *(token.content for token in given)]))
+                tokens += given
+            else:
+                token = parse_token(value, name)
+                self._special[name] = token.content
+                tokens.append(token)
+        return add_missing(self._tokenizer, tokens)
+
+    def _set_special(self, name: str, value: str | AddedToken | None) -> None:
+        if value is not None and not isinstance(value, str | AddedToken):
+            raise TypeError(f"{name} must be a str, an AddedToken or None, not {type(value).__name__}.")
+        self._special[name] = None if value is None else str(value)
+
+    @property
+    def special_tokens_map(self) -> dict[str, str]:
+        return {name: token for name, token in self._special.items() if token is not None}
+
+    @property
+    def special_tokens_map_extended(self) -> dict[str, Any]:
+        """With their flags, and the extra ones under version 4's name."""
+        added = {token.content: token for token in self.added_tokens_decoder.values()}
+        extended: dict[str, Any] = {name: added.get(token, token) for name, token in self.special_tokens_map.items()}
+        return extended | ({EXTRA[1]: [added.get(token, token) for token in self._extra]} if self._extra else {})
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        return list(dict.fromkeys([*self.special_tokens_map.values(), *self._extra]))
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        return self.convert_tokens_to_ids(self.all_special_tokens)
+
+    @property
+    def extra_special_tokens(self) -> list[str]:
+        return list(self._extra)
+
+    @extra_special_tokens.setter
+    def extra_special_tokens(self, tokens: Iterable[str | AddedToken]) -> None:
+        self._extra = [str(token) for token in tokens]
+
+    @property
+    def extra_special_tokens_ids(self) -> list[int]:
+        return self.convert_tokens_to_ids(self._extra)
+
+    additional_special_tokens, additional_special_tokens_ids = extra_special_tokens, extra_special_tokens_ids
+
+    # ---- Files
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
+        """From a folder, a built-in name or a repository. options: those of load_tokenizer."""
+        return load_tokenizer(pretrained_model_name_or_path, cls=cls, **options)
+
+    @classmethod
+    def from_files(cls, files: TokenizerFiles, settings: Mapping[str, Any]) -> "Tokenizer":
+        """settings go before what the files say."""
+        family = FAMILIES.get(files.class_name or "", cls.family)
+        config = {**files.special, **files.config}
+        given = {name: value for name, value in {**config, **settings}.items() if name in SETTINGS}
+        special = {**family.special, **{name: value for name, value in given.items() if name in SPECIAL_TOKENS and value}}
+        if files.tokenizer is not None:
+            backend = read_backend(files.tokenizer)
+            if changes := {theirs: settings[name] for name, theirs in BERT_SETTINGS.items() if name in settings}:
+                set_bert_normalizer(backend, **changes)
+        else:
+            backend = _converted(files, {**config, **settings}, special, family)
+        add_listed_tokens(backend, files)
+        if files.chat_template is not None:
+            given["chat_template"] = settings.get("chat_template", files.chat_template)
+        known = {name: token for name, token in family.special.items() if backend.token_to_id(token) is not None}
+        if cls.family == Family():
+            known |= {"model_input_names": family.inputs, "padding_side": family.padding_side}
+        tokenizer = cls(tokenizer_object=backend, **{**known, **given})
+        tokenizer._files, tokenizer._loaded = files, tokenizer._state()
+        tokenizer.init_kwargs = {**files.config, **settings}
+        return tokenizer
+
+# ---- The classes that users name
+
+
+class BertTokenizer(Tokenizer):
+    """WordPiece as BERT has it.
+
+    vocab: a vocab.txt, or token -> id. do_lower_case, tokenize_chinese_chars: None means True for a vocabulary, and as it is
+    for a tokenizer_object.
+    """
+
+    family = FAMILIES["BertTokenizer"]
+
+    def __init__(
+        self,
+        vocab_file: str | Path | Mapping[str, int] | None = None,
+        do_lower_case: bool | None = None,
+        unk_token: str | AddedToken = "[UNK]",
+        sep_token: str | AddedToken = "[SEP]",
+        pad_token: str | AddedToken | None = "[PAD]",
+        cls_token: str | AddedToken = "[CLS]",
+        mask_token: str | AddedToken | None = "[MASK]",
+        tokenize_chinese_chars: bool | None = None,
+        strip_accents: bool | None = None,
+        *,
+        vocab: str | Path | Mapping[str, int] | None = None,
+        tokenizer_object: Backend | None = None,
+        tokenizer_file: str | Path | None = None,
+        do_basic_tokenize: bool = True,
+        never_split: Iterable[str] | None = None,
+        **settings: Any,
+    ):
+        if not do_basic_tokenize or never_split:
+            raise ValueError("do_basic_tokenize=False and never_split are not supported; add_tokens keeps words whole.")
+        special = {"unk_token": unk_token, "sep_token": sep_token, "pad_token": pad_token, "cls_token": cls_token, "mask_token": mask_token}
+        asked = {"do_lower_case": do_lower_case, "strip_accents": strip_accents, "tokenize_chinese_chars": tokenize_chinese_chars}
+        given = {name: value for name, value in asked.items() if value is not None}
+        source = vocab if vocab is not None else vocab_file
+        if tokenizer_object is None and tokenizer_file is not None:
+            tokenizer_object = read_backend(Path(tokenizer_file))
+        if tokenizer_object is not None and given:
+            set_bert_normalizer(tokenizer_object, **{BERT_SETTINGS[name]: value for name, value in given.items()})
+        elif tokenizer_object is None:
+            if source is None:
+                raise TypeError(f"{type(self).__name__} needs a vocabulary: vocab_file, vocab, tokenizer_file or tokenizer_object.")
+            tokenizer_object = _wordpiece(source, special, given)
+            given = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True} | given
+        super().__init__(tokenizer_object, **special, **settings)
+        self.init_kwargs |= given
+
+
+class DistilBertTokenizer(BertTokenizer):
+    family = FAMILIES["DistilBertTokenizer"]
+
+
+PreTrainedTokenizerFast = PreTrainedTokenizerBase = PreTrainedTokenizer = Tokenizer
+BertTokenizerFast, DistilBertTokenizerFast = BertTokenizer, DistilBertTokenizer
+CLASSES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer, "DistilBertTokenizer": DistilBertTokenizer}
+REGISTERED: dict[str, type] = {}  # model_type -> the class that a user registered
+
+
+def _class_for(files: TokenizerFiles) -> type:
+    name, model_type = files.class_name, files.model.get("model_type")
+    if model_type in REGISTERED:
+        return REGISTERED[model_type]
+    nothing_said = name is None and model_type is None and files.tokenizer is None
+    if name in CLASSES or not (nothing_said or FAMILIES.get(name or "", Family()).wordpiece):
+        return CLASSES.get(name or "", Tokenizer)
+    return BertTokenizer
+
+
+def load_tokenizer(
+    name_or_path: str | Path, *, cls: type | None = None, model_type: str | None = None, **options: Any
+) -> Any:
+    """The tokenizer of a folder, a built-in name or a repository.
+
+    options: revision, subfolder, cache_dir, force_download, local_files_only, token; SETTINGS and BERT_SETTINGS, which go
+    before the files. cls: the class to make; Tokenizer itself means that which the files name. model_type: where they name
+    none. Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
+    """
+    options.pop("use_fast", None)  # there is one kind
+    allowed = (*HUB_ARGUMENTS, *SETTINGS, *BERT_SETTINGS)
+    options = resolve_keywords(options, allowed, "from_pretrained")
+    where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
+    files = read_files(fetch(name_or_path, wanted_files, **where))
+    if model_type is not None and "model_type" not in files.model:
+        files = files._replace(model={**files.model, "model_type": model_type})
+    tokenizer = (_class_for(files) if cls in (None, Tokenizer) else cls).from_files(files, options)
+    tokenizer.name_or_path = str(name_or_path)
+    return tokenizer
+
+
+class AutoTokenizer:
+    """from_pretrained gives a tokenizer of the class that the files name."""
+
+    @staticmethod
+    def from_pretrained(
+        pretrained_model_name_or_path: str | Path, *, config: Any = None, tokenizer_type: str | None = None, **options: Any
+    ) -> Any:
+        model_type = tokenizer_type or getattr(config, "model_type", None)
+        return load_tokenizer(pretrained_model_name_or_path, model_type=model_type, **options)
+
+    @staticmethod
+    def register(
+        config_class: Any,
+        slow_tokenizer_class: type | None = None,
+        fast_tokenizer_class: type | None = None,
+        *,
+        tokenizer_class: type | None = None,
+        exist_ok: bool = False,
+    ) -> None:
+        """Makes folders of a config's model_type (or of the model_type itself) load with a class, a Tokenizer."""
+        chosen = tokenizer_class or fast_tokenizer_class or slow_tokenizer_class
+        if not (isinstance(chosen, type) and issubclass(chosen, Tokenizer)):
+            raise TypeError(f"register needs a subclass of Tokenizer, got {chosen!r}.")
+        model_type = config_class if isinstance(config_class, str) else config_class.model_type
+        if REGISTERED.get(model_type, chosen) is not chosen and not exist_ok:
+            raise ValueError(f"{model_type!r} is registered to {REGISTERED[model_type].__name__}; exist_ok=True replaces it.")
+        REGISTERED[model_type] = chosen
