@@ -68,4 +68,4 @@ bench: ## lists the benchmarks
 
 clean: ## removes what was built and cached (.venv stays)
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
-	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

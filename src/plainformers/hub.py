@@ -70,7 +70,7 @@ def file_in(folder: str | Path, name: str) -> Path | None:
     folder = Path(folder)
     path = folder / name
     if (folder / COMMIT_FOLDER).is_dir():
-        new, removed = _interrupted_save(folder)
+        new, removed = interrupted_save(folder)
         if name in new and os.path.lexists(folder / COMMIT_FOLDER / name):
             path = folder / COMMIT_FOLDER / name
         elif name in removed - new:
@@ -86,7 +86,7 @@ def names_in(folder: str | Path) -> list[str]:
     folder = Path(folder)
     names = set(_walk(folder))
     if (folder / COMMIT_FOLDER).is_dir():
-        new, removed = _interrupted_save(folder)
+        new, removed = interrupted_save(folder)
         names = names - (removed - new) | {name for name in new if file_in(folder, name)}
     return sorted(names)
 
@@ -184,7 +184,7 @@ def _check_inside(folder: Path, path: Path) -> None:
         raise ValueError(f"{path.relative_to(folder).as_posix()!r} in {str(folder)!r} leads outside the model folder.")
 
 
-def _interrupted_save(folder: Path) -> tuple[set[str], set[str]]:
+def interrupted_save(folder: Path) -> tuple[set[str], set[str]]:
     """The names that an interrupted save wrote, and those that it wanted gone."""
     path = folder / COMMIT_FOLDER / "manifest.json"
     _check_inside(folder, path)
@@ -197,8 +197,8 @@ def _interrupted_save(folder: Path) -> tuple[set[str], set[str]]:
         return set(), set()  # its last step removes the manifest and then the folder
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"An interrupted save left {str(path)!r}, which is damaged ({error}): the newest files are not known. Save"
-            f" the model again, or delete the folder {COMMIT_FOLDER!r} to read the files beside it."
+            f"An interrupted save left {str(path)!r}, which is damaged ({error}): the newest files are not known."
+            f" Delete the folder {COMMIT_FOLDER!r} to read the files beside it."
         ) from error
     return set(new), set(removed)
 
@@ -333,7 +333,7 @@ def _explained(error: Exception, repo: str, revision: str | None, what: str = ""
     while isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the client wraps what happened
     place, status = f"{constants.ENDPOINT}/{repo}", getattr(getattr(error, "response", None), "status_code", 0)
-    log_in = "log in with `hf auth login` or give token=..."
+    log_in = "log in with `hf auth login` or give `token`"
     if isinstance(error, errors.GatedRepoError):
         return PermissionError(f"{what}{repo!r} is gated. Ask for access at {place}, then {log_in}.")
     if isinstance(error, errors.RevisionNotFoundError):

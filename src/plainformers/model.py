@@ -158,17 +158,17 @@ class Model(nn.Module):
     # ---- Making
 
     def post_init(self) -> None:
-        """The last line of every model's __init__: ties weights and draws those not drawn yet (nothing on meta)."""
-        self.tie_weights()
+        """The last line of every model's __init__: draws the weights that are not drawn yet (none on meta) and ties."""
         for module in self.modules():
             own = next(module.parameters(recurse=False), None)
             if own is not None and not own.is_meta and not module.__dict__.get("_drawn"):
-                self.init_weights(module)
+                with torch.no_grad():
+                    self.init_weights(module)
                 module._drawn = True
+        self.tie_weights()
 
-    @torch.no_grad()
     def init_weights(self, module: nn.Module) -> None:
-        """Draws one module's own parameters; a family says how."""
+        """Draws one module's own parameters; a family says how. Called without gradients."""
 
     def tie_weights(self) -> None:
         """Lets the names in `tied` share their parameters, unless the checkpoint held different ones."""
@@ -180,7 +180,7 @@ class Model(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config, *, dtype: Any = None, attn_implementation: str | None = None) -> Any:
-        """A model with random weights, in evaluation mode as PyTorch's own modules are not: call train() to train it."""
+        """A model with random weights, in training mode like any new torch module."""
         if attn_implementation is not None:
             config.attn_implementation = attn_implementation
         model = cls(config)
@@ -330,6 +330,7 @@ class Model(nn.Module):
 
     def _draw(self, names: list[str], device: torch.device, dtype: torch.dtype) -> None:
         """Draws the named parameters and leaves all others as they are."""
+        groups = [group for group in shared_groups(self) if group[0] in names]
         by_module: dict[nn.Module, list[str]] = {}
         for name in names:
             module, attribute = owner_of(self, name)
@@ -344,7 +345,9 @@ class Model(nn.Module):
             for attribute, old in loaded.items():
                 if attribute not in attributes:
                     module._parameters[attribute] = old
-        self.tie_weights()
+        for first, *others in groups:
+            for name in others:
+                set_tensor(self, name, self.get_parameter(first))
 
     # ---- Saving
 

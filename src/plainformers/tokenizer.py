@@ -1,80 +1,69 @@
 """Text to token ids and back: special tokens, cutting, padding and files, around the `tokenizers` library.
 
 Names, arguments and saved files are those of Transformers. `tokenizer.json` is loaded as it is, except that it neither
-cuts nor pads by itself: the call decides. Padding is done per row and the library's one shared state, how it cuts, is set
-under a lock, so that threads may share a tokenizer. Nothing here imports torch or numpy before tensors are asked for.
+cuts nor pads by itself: the call decides. Padding is done per row; how it cuts is the library's one shared state and is
+set under a lock, so that threads may share a tokenizer. torch and numpy are imported only when tensors are asked for.
 """
 
-import copy
-import json
 import threading
-from collections import UserDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from tokenizers import AddedToken, Encoding
 from tokenizers import Tokenizer as Backend
 
 from .aliases import did_you_mean, resolve_keywords, unknown_argument
-from .hub import fetch, upload
-from .logging import once
+from .encoding import (
+    BatchEncoding,
+    Call,
+    as_encoding,
+    as_id_lists,
+    check_limit,
+    check_side,
+    explain_ids,
+    explain_text,
+    finish,
+    is_batch,
+    pad,
+    pair_up,
+    plan,
+    truncate_sequences,
+)
+from .hub import fetch
 from .tokenizer_files import (
+    EXTRA,
     FAMILIES,
-    FLAGS,
+    SETTINGS,
     SPECIAL_TOKENS,
     Family,
     TokenizerFiles,
     add_listed_tokens,
     add_missing,
+    convert,
+    current_settings,
     parse_token,
+    push_to_hub,
     read_backend,
     read_files,
-    read_vocab,
+    save_pretrained,
+    save_vocabulary,
     set_bert_normalizer,
+    special_values,
     wanted_files,
-    wordpiece,
-    write_text,
 )
 
 HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
-UPLOAD = ("repo_id", "token", "private", "revision", "commit_message", "create_pr")
-EXTRA = ("extra_special_tokens", "additional_special_tokens")  # versions 5 and 4
-SETTINGS = (
-    *SPECIAL_TOKENS, *EXTRA, "model_max_length", "padding_side", "truncation_side", "model_input_names", "pad_token_type_id",
-    "clean_up_tokenization_spaces", "split_special_tokens", "chat_template", "name_or_path",
-)  # fmt: skip
-BERT_SETTINGS = {"do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars"}
-TRUNCATION = {
-    True: "longest_first", False: None, "do_not_truncate": None,
-    "longest_first": "longest_first", "only_first": "only_first", "only_second": "only_second",
-}  # fmt: skip
+ALL_SETTINGS = (*SPECIAL_TOKENS, *EXTRA, *SETTINGS, "name_or_path")
+BERT_SETTINGS = {  # -> what BertNormalizer calls it
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 
 
-class _Call(NamedTuple):
-    """How one call encodes; the fields are arguments of Tokenizer.__call__."""
-
-    add_special_tokens: bool = True
-    padding: bool | str | None = False
-    truncation: bool | str | None = None
-    max_length: int | None = None
-    stride: int = 0
-    is_split_into_words: bool = False
-    pad_to_multiple_of: int | None = None
-    padding_side: str | None = None
-    return_tensors: str | None = None
-    return_token_type_ids: bool | None = None
-    return_attention_mask: bool | None = None
-    return_overflowing_tokens: bool = False
-    return_special_tokens_mask: bool = False
-    return_offsets_mapping: bool = False
-    return_length: bool = False
-    verbose: bool = True
-
-
-CALL_ARGUMENTS = ("text", "text_pair", "text_target", "text_pair_target", *_Call._fields)
+CALL_ARGUMENTS = ("text", "text_pair", "text_target", "text_pair_target", *Call._fields)
 
 
 def _special(name: str) -> tuple[property, property]:
@@ -103,7 +92,7 @@ class Tokenizer:
     """A tokenizer of the `tokenizers` library with the interface of Transformers.
 
     tokenizer_object is kept, not copied, and stops cutting and padding by itself. A special token that the vocabulary
-    lacks is added to it. settings: see SETTINGS.
+    lacks is added to it. settings: see ALL_SETTINGS.
     """
 
     family = Family()  # what a class adds to its files
@@ -117,25 +106,28 @@ class Tokenizer:
     cls_token, cls_token_id = _special("cls_token")
     mask_token, mask_token_id = _special("mask_token")
 
-    def __init__(self, tokenizer_object: Backend | None = None, *, tokenizer_file: str | Path | None = None, **settings: Any):
-        settings = resolve_keywords(settings, SETTINGS, "tokenizer", type(self).__name__)
+    def __init__(
+        self, tokenizer_object: Backend | None = None, *, tokenizer_file: str | Path | None = None, **settings: Any
+    ):
+        settings = resolve_keywords(settings, ALL_SETTINGS, "tokenizer", type(self).__name__)
         if tokenizer_object is None and tokenizer_file is not None:
             tokenizer_object = read_backend(Path(tokenizer_file))
         if not isinstance(tokenizer_object, Backend):
-            came = type(tokenizer_object).__name__
-            raise TypeError(f"{type(self).__name__} needs a tokenizers.Tokenizer as tokenizer_object (or a tokenizer_file), got {came}.")
+            what, came = type(self).__name__, type(tokenizer_object).__name__
+            raise TypeError(
+                f"{what} needs a tokenizers.Tokenizer as tokenizer_object, or a tokenizer_file, not {came}."
+            )
         self._tokenizer = tokenizer_object
         self._lock = threading.Lock()
         self._blocks = (tokenizer_object.truncation, tokenizer_object.padding)  # saved back, never acted on
         tokenizer_object.no_truncation()
         tokenizer_object.no_padding()
-        self._files: TokenizerFiles | None = None
-        self._loaded: dict[str, Any] | None = None  # _state as the files gave it
+        self.files: TokenizerFiles | None = None
+        self.as_loaded: dict[str, Any] | None = None  # current_settings as the files gave them
         self.init_kwargs = dict(settings)
-        limit = settings.get("model_max_length")
-        self.model_max_length = NO_LIMIT if limit is None else int(limit)
-        self.padding_side: str = side(settings.get("padding_side") or self.family.padding_side, "padding_side")
-        self.truncation_side: str = side(settings.get("truncation_side") or "right", "truncation_side")
+        self.model_max_length = check_limit(settings.get("model_max_length"))
+        self.padding_side: str = check_side(settings.get("padding_side") or self.family.padding_side, "padding_side")
+        self.truncation_side: str = check_side(settings.get("truncation_side") or "right", "truncation_side")
         self.model_input_names = list(settings.get("model_input_names") or self.family.inputs)
         self.pad_token_type_id: int = settings.get("pad_token_type_id") or 0
         self.clean_up_tokenization_spaces = bool(settings.get("clean_up_tokenization_spaces"))
@@ -151,11 +143,11 @@ class Tokenizer:
         named, tokens = {**self.family.special, **{n: v for n, v in settings.items() if n in SPECIAL_TOKENS}}, []
         if "pad_token" not in named and self._blocks[1]:
             named["pad_token"] = self._blocks[1]["pad_token"]
-        for extra in filter(None, (settings.get(key) for key in EXTRA)):
-            if isinstance(extra, Mapping):
-                named.update(extra)
+        for name, value in special_values({name: settings[name] for name in EXTRA if name in settings}):
+            if name in EXTRA:
+                tokens.append(parse_token(value, name))
             else:
-                tokens += [parse_token(value, EXTRA[0]) for value in extra]
+                named[name] = value
         self._extra = list(dict.fromkeys(token.content for token in tokens))
         for name, value in named.items():
             if value is None:
@@ -186,7 +178,8 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         special = ", ".join(f"{name}={token!r}" for name, token in self.special_tokens_map.items())
-        return f"{type(self).__name__}({self.name_or_path!r}, {len(self)} tokens, model_max_length={self.model_max_length}, {special})"
+        limit = f"model_max_length={self.model_max_length}"
+        return f"{type(self).__name__}({self.name_or_path!r}, {len(self)} tokens, {limit}, {special})"
 
     # ---- Text to ids
 
@@ -216,12 +209,12 @@ class Tokenizer:
     ) -> BatchEncoding:
         """Encodes a text, a list of texts, a list of (text, pair), or words with is_split_into_words=True.
 
-        max_length and stride count tokens, special ones included in max_length. text_target becomes `labels`, or stands for
-        text where that is None. Raises for misspelt arguments, for what is no text, and for padding without a pad token.
+        max_length and stride count tokens, max_length the special ones too. text_target becomes `labels`, or stands for
+        text where that is None. Raises for misspelt arguments, for what is no text, for padding without a pad token.
         """
         if unknown:
             raise unknown_argument(next(iter(unknown)), CALL_ARGUMENTS, type(self).__name__)
-        call = _Call(
+        call = Call(
             add_special_tokens, padding, truncation, max_length, stride, is_split_into_words, pad_to_multiple_of,
             padding_side, return_tensors, return_token_type_ids, return_attention_mask, return_overflowing_tokens,
             return_special_tokens_mask, return_offsets_mapping, return_length, verbose,
@@ -233,25 +226,34 @@ class Tokenizer:
             encoded["labels"] = self._encode(text_target, text_pair_target, call)["input_ids"]
         return encoded
 
-    def _encode(self, text: Any, pair: Any, call: _Call) -> BatchEncoding:
+    def _encode(self, text: Any, pair: Any, call: Call) -> BatchEncoding:
         words, backend = call.is_split_into_words, self._tokenizer
         batched = not isinstance(text, str) and is_batch(text, words)
-        inputs = inputs(text, pair, words) if batched else []
+        inputs = pair_up(text, pair, words) if batched else []
         two = pair is not None or (bool(inputs) and not words and not isinstance(inputs[0], str))
-        cut, pad = self._plan(call, two)
+        cut, pad = plan(self, call, two)
+        try:
+            if batched:
+                encodings = self._run(cut, backend.encode_batch, inputs, words, call.add_special_tokens)
+            else:
+                encodings = [self._run(cut, backend.encode, text, pair, words, call.add_special_tokens)]
+        except Exception as reason:
+            raise explain_text(reason, text, pair, words) from None
+        return finish(self, encodings, batched, cut, pad, call)
+
+    def _run(self, cut: dict[str, Any] | None, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls the library while it cuts as asked; a panic of it, which is no Exception, becomes a ValueError."""
         try:
             with self._lock:
                 self._set_cut(cut)
-                if batched:
-                    encodings = backend.encode_batch(inputs, words, call.add_special_tokens)
-                else:
-                    encodings = [backend.encode(text, pair, words, call.add_special_tokens)]
-        except Exception as reason:
-            raise explained(reason, text, pair, words) from None
-        return self._finish(encodings, batched, cut, pad, call)
+                return function(*arguments)
+        except BaseException as reason:
+            if type(reason).__name__ != "PanicException":
+                raise
+            raise ValueError(f"The tokenizers library gave up: {reason}.") from None
 
     def _set_cut(self, cut: dict[str, Any] | None) -> None:
-        """Under the lock: the library keeps how it cuts, and whether it looks for special tokens in the text, as its state."""
+        """Under the lock: how to cut, and whether special tokens are looked for in texts, is the library's state."""
         backend = self._tokenizer
         if backend.truncation != cut:
             backend.enable_truncation(**cut) if cut else backend.no_truncation()
@@ -260,93 +262,20 @@ class Tokenizer:
         if backend.encode_special_tokens != self.split_special_tokens:
             backend.encode_special_tokens = self.split_special_tokens
 
-    def _plan(self, call: _Call, two: bool) -> tuple[dict[str, Any] | None, int | str | None]:
-        """How to cut (None: not) and to what length to pad ("longest", a number of tokens, None: not)."""
-        how, pad, limit = call.truncation, call.padding, call.max_length
-        if not how and not pad and limit is None:
-            return None, None
-        how, pad = choice("truncation", TRUNCATION, how), choice("padding", PADDING, pad)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
-            raise ValueError(f"max_length must be a number of tokens, not {limit!r}.")
-        if call.truncation is None and limit is not None and pad is None:
-            how = "longest_first"
-            if call.verbose:
-                once("max_length without truncation cuts longer texts. Say truncation=True (or False) to make it plain.")
-        if limit is None and (how or pad == "max_length"):
-            limit = self.model_max_length if self.model_max_length < NO_LIMIT / 1e10 else None
-            if limit is None:
-                if call.verbose:
-                    once("Neither max_length nor model_max_length says how long a text may be: nothing is cut or padded to it.")
-                how, pad = None, None if pad == "max_length" else pad
-        if pad is not None:
-            self._need_pad_token()
-        if how and pad and call.pad_to_multiple_of and limit % call.pad_to_multiple_of:
-            raise ValueError(f"max_length={limit} is not a multiple of pad_to_multiple_of={call.pad_to_multiple_of}.")
-        if how is None or limit is None:
-            return None, limit if pad == "max_length" else pad
-        special = self._tokenizer.num_special_tokens_to_add(two) if call.add_special_tokens else 0
-        if limit < special or not 0 <= call.stride < max(limit - special, 1):
-            raise ValueError(f"max_length={limit} leaves {limit - special} tokens beside {special} special ones; stride={call.stride} must be less.")
-        side = side(self.truncation_side, "truncation_side")
-        cut = {"max_length": limit, "stride": call.stride, "strategy": how, "direction": side}
-        return cut, limit if pad == "max_length" else pad
-
-    def _need_pad_token(self) -> int:
+    def need_pad_token(self) -> int:
         """The id; raises ValueError without one."""
         if self.pad_token_id is None:
-            what = f"pad_token={self.pad_token!r} is not in the vocabulary" if self.pad_token else "this tokenizer has no pad_token"
+            known = f"pad_token={self.pad_token!r} is not in the vocabulary"
+            what = known if self.pad_token else "this tokenizer has no pad_token"
             raise ValueError(
                 f"Padding is not possible: {what}. Take one that is there (tokenizer.pad_token = tokenizer.eos_token), "
-                f"or add one (tokenizer.add_special_tokens({{'pad_token': {self.pad_token or '[PAD]'!r}}})) and resize the model."
+                f"or add one (tokenizer.add_special_tokens({{'pad_token': {self.pad_token or '[PAD]'!r}}}), then "
+                "model.resize_token_embeddings(len(tokenizer))."
             )
         return self.pad_token_id
 
-    def _finish(self, encodings: list[Encoding], batched: bool, cut: Any, pad: int | str | None, call: _Call) -> BatchEncoding:
-        """Overflow as rows, padding, and the columns that were asked for."""
-        mapping = list(range(len(encodings)))
-        if call.return_overflowing_tokens:
-            rows = [[encoding, *encoding.overflowing] for encoding in encodings]
-            mapping = [index for index, row in enumerate(rows) for _ in row]
-            encodings = [encoding for row in rows for encoding in row]
-        if call.verbose and cut is None:
-            longest = max(map(len, encodings), default=0)
-            if longest > self.model_max_length:
-                once(
-                    f"A text is {longest} tokens long, more than the {self.model_max_length} that the model takes. "
-                    "truncation=True cuts it."
-                )
-        if pad is not None and encodings:
-            target = padded_length(map(len, encodings), pad, call.pad_to_multiple_of)
-            side, pad_id = side(call.padding_side or self.padding_side, "padding_side"), self._need_pad_token()
-            for encoding in encodings:
-                if len(encoding) < target:
-                    encoding.pad(
-                        target, direction=side, pad_id=pad_id, pad_type_id=self.pad_token_type_id, pad_token=self.pad_token
-                    )
-        names, types, mask = self.model_input_names, call.return_token_type_ids, call.return_attention_mask
-        data: dict[str, Any] = {"input_ids": [encoding.ids for encoding in encodings]}
-        if types or (types is None and "token_type_ids" in names):
-            data["token_type_ids"] = [encoding.type_ids for encoding in encodings]
-        if mask or (mask is None and "attention_mask" in names):
-            data["attention_mask"] = [encoding.attention_mask for encoding in encodings]
-        if call.return_special_tokens_mask:
-            data["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
-        if call.return_offsets_mapping:
-            data["offset_mapping"] = [encoding.offsets for encoding in encodings]
-        if call.return_length:
-            data["length"] = [len(encoding) for encoding in encodings]
-        if call.return_overflowing_tokens:
-            data["overflow_to_sample_mapping"] = mapping
-        elif not batched and call.return_tensors is None:
-            data = {name: column if name == "length" else column[0] for name, column in data.items()}
-        if call.return_tensors is not None and not encodings:
-            raise ValueError("An empty list of texts makes no tensors: give at least one text, or leave return_tensors out.")
-        return BatchEncoding(data, encodings, call.return_tensors)
-
-    def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, padding: bool | str = False,
-               truncation: bool | str | None = None, max_length: int | None = None, stride: int = 0, **options: Any) -> Any:  # fmt: skip
+    def encode(self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Any) -> Any:
         """Only the ids. options: further arguments of a call."""
-        options |= {"padding": padding, "truncation": truncation, "max_length": max_length, "stride": stride}
         return self(text, text_pair, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
     def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
@@ -367,29 +296,25 @@ class Tokenizer:
     def prepare_for_model(self, ids: list[int], pair_ids: list[int] | None = None, **options: Any) -> BatchEncoding:
         """Frames, cuts and pads one row of ids as a call would. options: arguments of a call."""
         options.pop("prepend_batch_axis", None)
-        call = _Call(**resolve_keywords(options, _Call._fields, "prepare_for_model"))
-        cut, pad = self._plan(call, pair_ids is not None)
-        return self._finish([self._frame(ids, pair_ids, cut, call.add_special_tokens)], False, cut, pad, call)
+        call = Call(**resolve_keywords(options, Call._fields, "prepare_for_model"))
+        cut, pad = plan(self, call, pair_ids is not None)
+        return finish(self, [self._frame(ids, pair_ids, cut, call.add_special_tokens)], False, cut, pad, call)
 
-    def _frame(self, ids: list[int], pair: list[int] | None, cut: Any = None, add_special_tokens: bool = True) -> Encoding:
-        first, second = self._encoding(ids), None if pair is None else self._encoding(pair)
-        with self._lock:
-            self._set_cut(cut)
-            return self._tokenizer.post_process(first, second, add_special_tokens)
+    def _frame(
+        self, ids: list[int], pair: list[int] | None, cut: Any = None, add_special_tokens: bool = True
+    ) -> Encoding:
+        first = as_encoding(ids, self._tokenizer)
+        second = None if pair is None else as_encoding(pair, self._tokenizer)
+        return self._run(cut, self._tokenizer.post_process, first, second, add_special_tokens)
 
-    def _encoding(self, ids: list[int]) -> Encoding:
-        """Ids as the library has them after a text; its pickled form is the only way to make one."""
-        n, tokens = len(ids), [self._tokenizer.id_to_token(index) or "" for index in ids]
-        state: dict[str, Any] = {name: [0] * n for name in ("type_ids", "special_tokens_mask")}
-        state |= {"ids": list(ids), "tokens": tokens, "words": [None] * n, "offsets": [(0, 0)] * n, "attention_mask": [1] * n}
-        encoding = Encoding()
-        encoding.__setstate__(json.dumps({**state, "overflowing": [], "sequence_ranges": {}}).encode())
-        return encoding
-
-    def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
         return self._frame(token_ids_0, token_ids_1).ids
 
-    def create_token_type_ids_from_sequences(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
         return self._frame(token_ids_0, token_ids_1).type_ids
 
     def get_special_tokens_mask(
@@ -412,34 +337,7 @@ class Tokenizer:
     def max_len_sentences_pair(self) -> int:
         return self.model_max_length - self.num_special_tokens_to_add(True)
 
-    def truncate_sequences(
-        self,
-        ids: list[int],
-        pair_ids: list[int] | None = None,
-        num_tokens_to_remove: int = 0,
-        truncation_strategy: bool | str = "longest_first",
-        stride: int = 0,
-    ) -> tuple[list[int], list[int] | None, list[int]]:
-        """(ids, pair_ids, what was cut off with `stride` tokens before it); longest_first takes from the longer, one by one."""
-        how = choice("truncation_strategy", TRUNCATION, truncation_strategy)
-        if num_tokens_to_remove <= 0 or how is None:
-            return ids, pair_ids, []
-        a, b = len(ids), len(pair_ids or ())
-        for _ in range(num_tokens_to_remove):
-            if how == "only_first" or (how == "longest_first" and a > b):
-                a -= 1
-            else:
-                b -= 1
-        if a < 0 or b < 0:
-            raise ValueError(
-                f"{num_tokens_to_remove} tokens cannot be removed ({how}): the sequences have {len(ids)} and {len(pair_ids or ())}."
-            )
-        left, cut_off = self.truncation_side == "left", []
-        if how != "longest_first" or pair_ids is None:
-            source, n = (pair_ids or [], b) if how == "only_second" else (ids, a)
-            cut_off = source[: len(source) - n + stride] if left else source[max(n - stride, 0) :]
-        kept = ids[len(ids) - a :] if left else ids[:a]
-        return kept, (pair_ids[len(pair_ids) - b :] if left else pair_ids[:b]) if pair_ids is not None else None, cut_off
+    pad, truncate_sequences = pad, truncate_sequences
 
     # ---- Ids to text
 
@@ -447,18 +345,25 @@ class Tokenizer:
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> Any:
         """The text of a row of ids; the list of texts of several rows, or of a BatchEncoding's."""
-        ids = plain_ids(token_ids)
+        ids = as_id_lists(token_ids)
         try:
             if ids and isinstance(ids[0], list):
                 texts = self._tokenizer.decode_batch(ids, skip_special_tokens)
             else:
                 texts = self._tokenizer.decode(ids, skip_special_tokens)
         except (OverflowError, TypeError) as reason:
-            raise bad_ids(ids, reason) from None
+            raise explain_ids(ids, reason) from None
         if self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces:
             clean = self.clean_up_tokenization
             return clean(texts) if isinstance(texts, str) else [clean(text) for text in texts]
         return texts
+
+    @staticmethod
+    def clean_up_tokenization(text: str) -> str:
+        """English text without the blanks that splitting put before marks and contractions."""
+        for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
+            text = text.replace(spaced, spaced.strip())
+        return text
 
     def batch_decode(
         self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
@@ -471,7 +376,7 @@ class Tokenizer:
         if isinstance(ids, int):
             return self._tokenizer.id_to_token(ids)
         skip = set(self.all_special_ids) if skip_special_tokens else ()
-        return [self._tokenizer.id_to_token(index) for index in plain_ids(ids) if index not in skip]
+        return [self._tokenizer.id_to_token(index) for index in as_id_lists(ids) if index not in skip]
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any:
         """One id for one token, a list for several; a token that the vocabulary lacks has unk_token's, or None."""
@@ -531,12 +436,14 @@ class Tokenizer:
         replace_extra_special_tokens: bool = True,
         replace_additional_special_tokens: bool = True,
     ) -> int:
-        """Sets tokens by their names (pad_token, extra_special_tokens, ...) and puts them into the vocabulary if new."""
+        """Sets tokens by name (pad_token, extra_special_tokens, ...); returns by how many the vocabulary grew."""
         allowed = {**dict.fromkeys((*SPECIAL_TOKENS, *EXTRA)), **self._special}
         tokens = []
         for name, value in special_tokens_dict.items():
             if name not in allowed:
-                raise ValueError(f"{name!r} is no special token.{did_you_mean(name, allowed)} Allowed: {', '.join(allowed)}.")
+                raise ValueError(
+                    f"{name!r} is no special token.{did_you_mean(name, allowed)} Allowed: {', '.join(allowed)}."
+                )
             if name in EXTRA:
                 given = [parse_token(token, name) for token in value]
                 old = [] if replace_extra_special_tokens and replace_additional_special_tokens else self._extra
@@ -597,25 +504,55 @@ class Tokenizer:
     def from_files(cls, files: TokenizerFiles, settings: Mapping[str, Any]) -> "Tokenizer":
         """settings go before what the files say."""
         family = FAMILIES.get(files.class_name or "", cls.family)
-        config = {**files.special, **files.config}
-        given = {name: value for name, value in {**config, **settings}.items() if name in SETTINGS}
-        special = {**family.special, **{name: value for name, value in given.items() if name in SPECIAL_TOKENS and value}}
+        config = {**files.settings, **settings}
+        if files.chat_template is not None:
+            config["chat_template"] = settings.get("chat_template", files.chat_template)
         if files.tokenizer is not None:
             backend = read_backend(files.tokenizer)
             if changes := {theirs: settings[name] for name, theirs in BERT_SETTINGS.items() if name in settings}:
                 set_bert_normalizer(backend, **changes)
+        elif family.wordpiece:
+            named = {name: config[name] for name in SPECIAL_TOKENS if config.get(name) is not None}
+            backend = convert(files.vocab, {**family.special, **named}, config)
         else:
-            backend = _converted(files, {**config, **settings}, special, family)
+            what = files.class_name or f"model_type {files.model.get('model_type')!r}"
+            raise ValueError(
+                f"{files.folder} has no tokenizer.json, and it is not known how {what} splits text with a vocab.txt."
+            )
         add_listed_tokens(backend, files)
-        if files.chat_template is not None:
-            given["chat_template"] = settings.get("chat_template", files.chat_template)
         known = {name: token for name, token in family.special.items() if backend.token_to_id(token) is not None}
         if cls.family == Family():
             known |= {"model_input_names": family.inputs, "padding_side": family.padding_side}
+        given = {name: value for name, value in config.items() if name in ALL_SETTINGS}
         tokenizer = cls(tokenizer_object=backend, **{**known, **given})
-        tokenizer._files, tokenizer._loaded = files, tokenizer._state()
+        tokenizer.files, tokenizer.as_loaded = files, current_settings(tokenizer)
         tokenizer.init_kwargs = {**files.config, **settings}
         return tokenizer
+
+    save_pretrained, push_to_hub, save_vocabulary = save_pretrained, push_to_hub, save_vocabulary
+
+    @property
+    def class_name(self) -> str:
+        """As tokenizer_config.json names it; a name that Transformers knows."""
+        if self.files is not None and self.files.class_name:
+            return self.files.class_name
+        names = [base.__name__ for base in type(self).__mro__ if base in CLASSES.values()]
+        return names[0] if names else "PreTrainedTokenizerFast"
+
+    def to_json(self) -> str:
+        """The content of tokenizer.json, with the cutting and padding that stood in the loaded one."""
+        backend, (truncation, padding) = self._tokenizer, self._blocks
+        with self._lock:
+            self._set_cut(None)
+            try:
+                if truncation:
+                    backend.enable_truncation(**truncation)
+                if padding:
+                    backend.enable_padding(**padding)
+                return backend.to_str(pretty=True)
+            finally:
+                self._set_cut(None)
+
 
 # ---- The classes that users name
 
@@ -623,8 +560,8 @@ class Tokenizer:
 class BertTokenizer(Tokenizer):
     """WordPiece as BERT has it.
 
-    vocab: a vocab.txt, or token -> id. do_lower_case, tokenize_chinese_chars: None means True for a vocabulary, and as it is
-    for a tokenizer_object.
+    vocab (or vocab_file): a vocab.txt, or token -> id. do_lower_case, tokenize_chinese_chars: None means True for a
+    vocabulary, and unchanged for a tokenizer_object.
     """
 
     family = FAMILIES["BertTokenizer"]
@@ -650,21 +587,20 @@ class BertTokenizer(Tokenizer):
     ):
         if not do_basic_tokenize or never_split:
             raise ValueError("do_basic_tokenize=False and never_split are not supported; add_tokens keeps words whole.")
-        special = {"unk_token": unk_token, "sep_token": sep_token, "pad_token": pad_token, "cls_token": cls_token, "mask_token": mask_token}
-        asked = {"do_lower_case": do_lower_case, "strip_accents": strip_accents, "tokenize_chinese_chars": tokenize_chinese_chars}
-        given = {name: value for name, value in asked.items() if value is not None}
-        source = vocab if vocab is not None else vocab_file
+        special = {"unk_token": unk_token, "sep_token": sep_token, "pad_token": pad_token}
+        special |= {"cls_token": cls_token, "mask_token": mask_token}
+        asked = dict(zip(BERT_SETTINGS, (do_lower_case, strip_accents, tokenize_chinese_chars), strict=True))
+        asked = {name: value for name, value in asked.items() if value is not None}
         if tokenizer_object is None and tokenizer_file is not None:
             tokenizer_object = read_backend(Path(tokenizer_file))
-        if tokenizer_object is not None and given:
-            set_bert_normalizer(tokenizer_object, **{BERT_SETTINGS[name]: value for name, value in given.items()})
-        elif tokenizer_object is None:
-            if source is None:
-                raise TypeError(f"{type(self).__name__} needs a vocabulary: vocab_file, vocab, tokenizer_file or tokenizer_object.")
-            tokenizer_object = _wordpiece(source, special, given)
-            given = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True} | given
+        if tokenizer_object is None:
+            asked = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True} | asked
+            source = vocab if vocab is not None else vocab_file
+            tokenizer_object = convert(source, special, asked, type(self).__name__)
+        elif asked:
+            set_bert_normalizer(tokenizer_object, **{BERT_SETTINGS[name]: value for name, value in asked.items()})
         super().__init__(tokenizer_object, **special, **settings)
-        self.init_kwargs |= given
+        self.init_kwargs |= asked
 
 
 class DistilBertTokenizer(BertTokenizer):
@@ -692,12 +628,12 @@ def load_tokenizer(
 ) -> Any:
     """The tokenizer of a folder, a built-in name or a repository.
 
-    options: revision, subfolder, cache_dir, force_download, local_files_only, token; SETTINGS and BERT_SETTINGS, which go
-    before the files. cls: the class to make; Tokenizer itself means that which the files name. model_type: where they name
-    none. Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
+    options: revision, subfolder, cache_dir, force_download, local_files_only, token; ALL_SETTINGS and BERT_SETTINGS,
+    which go before the files. cls: the class to make; Tokenizer itself means the one that the files name. model_type:
+    for files that name none. Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
     """
     options.pop("use_fast", None)  # there is one kind
-    allowed = (*HUB_ARGUMENTS, *SETTINGS, *BERT_SETTINGS)
+    allowed = (*HUB_ARGUMENTS, *ALL_SETTINGS, *BERT_SETTINGS)
     options = resolve_keywords(options, allowed, "from_pretrained")
     where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
     files = read_files(fetch(name_or_path, wanted_files, **where))
@@ -711,9 +647,16 @@ def load_tokenizer(
 class AutoTokenizer:
     """from_pretrained gives a tokenizer of the class that the files name."""
 
+    def __init__(self, *args: Any, **keywords: Any):
+        raise TypeError("AutoTokenizer makes tokenizers: call AutoTokenizer.from_pretrained(name).")
+
     @staticmethod
     def from_pretrained(
-        pretrained_model_name_or_path: str | Path, *, config: Any = None, tokenizer_type: str | None = None, **options: Any
+        pretrained_model_name_or_path: str | Path,
+        *,
+        config: Any = None,
+        tokenizer_type: str | None = None,
+        **options: Any,
     ) -> Any:
         model_type = tokenizer_type or getattr(config, "model_type", None)
         return load_tokenizer(pretrained_model_name_or_path, model_type=model_type, **options)
@@ -733,5 +676,7 @@ class AutoTokenizer:
             raise TypeError(f"register needs a subclass of Tokenizer, got {chosen!r}.")
         model_type = config_class if isinstance(config_class, str) else config_class.model_type
         if REGISTERED.get(model_type, chosen) is not chosen and not exist_ok:
-            raise ValueError(f"{model_type!r} is registered to {REGISTERED[model_type].__name__}; exist_ok=True replaces it.")
+            raise ValueError(
+                f"{model_type!r} is registered to {REGISTERED[model_type].__name__}; exist_ok=True replaces it."
+            )
         REGISTERED[model_type] = chosen

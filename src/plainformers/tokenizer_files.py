@@ -3,26 +3,47 @@
 `tokenizer.json` is read as it is. Only where it is missing is another file converted: WordPiece's `vocab.txt`, here.
 """
 
+import copy
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
-from .hub import file_in, names_in
+from .aliases import resolve_keywords
+from .hub import file_in, names_in, upload
+from .logging import once
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
+EXTRA = ("extra_special_tokens", "additional_special_tokens")  # versions 5 and 4
+SETTINGS = (
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "model_input_names",
+    "pad_token_type_id",
+    "clean_up_tokenization_spaces",
+    "split_special_tokens",
+    "chat_template",
+)
+UPLOAD = ("repo_id", "token", "private", "revision", "commit_message", "create_pr")
 WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
 WITHOUT_TYPES = ("input_ids", "attention_mask")
 FILES = (
-    "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.txt config.json "
-    "chat_template.jinja"
-).split()
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "config.json",
+    "chat_template.jinja",
+)
 
 
 class Family(NamedTuple):
@@ -64,10 +85,23 @@ FAMILIES: dict[str, Family] = {
 }
 # model_type in config.json -> tokenizer class, for folders whose tokenizer files name none
 MODEL_TYPES: dict[str, str] = {
-    **{name: f"{name.capitalize()}Tokenizer" for name in "bert electra roberta bart camembert albert whisper llama".split()},
-    **{"convbert": "ConvBertTokenizer", "distilbert": "DistilBertTokenizer", "gpt2": "GPT2Tokenizer"},
-    **{"layoutlm": "LayoutLMTokenizer", "lxmert": "LxmertTokenizer", "mobilebert": "MobileBertTokenizer"},
-    **{"mpnet": "MPNetTokenizer", "squeezebert": "SqueezeBertTokenizer", "t5": "T5Tokenizer"},
+    "albert": "AlbertTokenizer",
+    "bart": "BartTokenizer",
+    "bert": "BertTokenizer",
+    "camembert": "CamembertTokenizer",
+    "convbert": "ConvBertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "electra": "ElectraTokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "layoutlm": "LayoutLMTokenizer",
+    "llama": "LlamaTokenizer",
+    "lxmert": "LxmertTokenizer",
+    "mobilebert": "MobileBertTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "roberta": "RobertaTokenizer",
+    "squeezebert": "SqueezeBertTokenizer",
+    "t5": "T5Tokenizer",
+    "whisper": "WhisperTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
 }
 
@@ -88,7 +122,16 @@ class TokenizerFiles(NamedTuple):
     def class_name(self) -> str | None:
         """The tokenizer's class as its files name it, or as its model type implies, without "Fast"."""
         named = self.config.get("tokenizer_class") or self.model.get("tokenizer_class")
-        return named.removesuffix("Fast") if isinstance(named, str) else MODEL_TYPES.get(str(self.model.get("model_type")))
+        if isinstance(named, str):
+            return named.removesuffix("Fast")
+        return MODEL_TYPES.get(str(self.model.get("model_type")))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Both files' settings; as in Transformers, special_tokens_map.json goes first in what older versions saved."""
+        if self.config.get("added_tokens_decoder"):
+            return {**self.special, **self.config}
+        return {**self.config, **{name: value for name, value in self.special.items() if value is not None}}
 
 
 def wanted_files(names: list[str]) -> list[str]:
@@ -104,12 +147,16 @@ def read_files(folder: Path) -> TokenizerFiles:
             f"{folder} holds no tokenizer: looked for tokenizer.json and vocab.txt; "
             + (f"there are {', '.join(there[:20])}{' ...' if len(there) > 20 else ''}." if there else "it is empty.")
         )
-    read = {name: read_json(path[name]) for name in FILES if name.endswith(".json") and name != "tokenizer.json"}
-    template = path["chat_template.jinja"]
     return TokenizerFiles(
-        folder, path["tokenizer.json"], path["vocab.txt"], read["tokenizer_config.json"], read["special_tokens_map.json"],
-        read["added_tokens.json"], read["config.json"], template.read_text(encoding="utf-8") if template else None,
-    )  # fmt: skip
+        folder=folder,
+        tokenizer=path["tokenizer.json"],
+        vocab=path["vocab.txt"],
+        config=read_json(path["tokenizer_config.json"]),
+        special=read_json(path["special_tokens_map.json"]),
+        added=read_json(path["added_tokens.json"]),
+        model=read_json(path["config.json"]),
+        chat_template=template.read_text(encoding="utf-8") if (template := path["chat_template.jinja"]) else None,
+    )
 
 
 def read_json(path: Path | None) -> dict[str, Any]:
@@ -164,7 +211,7 @@ def parse_token(value: Any, where: str) -> AddedToken:
 
 
 def add_missing(backend: Backend, tokens: Iterable[AddedToken]) -> int:
-    """Puts tokens into the vocabulary, except those that stand in it as added tokens already; returns how many are new."""
+    """Adds the tokens that are not added tokens yet; returns by how many the vocabulary grew."""
     there = {token.content for token in backend.get_added_tokens_decoder().values()}
     size, missing = backend.get_vocab_size(), [token for token in tokens if token.content not in there]
     for token in missing:
@@ -176,12 +223,16 @@ def add_listed_tokens(backend: Backend, files: TokenizerFiles) -> None:
     """The tokens that tokenizer_config.json and added_tokens.json list and tokenizer.json (or vocab.txt) lacks."""
     listed: list[tuple[int, AddedToken, Path]] = []
     for key, value in (files.config.get("added_tokens_decoder") or {}).items():
+        if not key.isdigit() or not isinstance(value, Mapping):
+            raise ValueError(f"added_tokens_decoder must have ids and objects, not {key!r}: {value!r}.")
         token = parse_token({"special": False, **value}, f"added_tokens_decoder[{key}]")
         listed.append((int(key), token, files.folder / "tokenizer_config.json"))
-    special = {parse_token(value, name).content for name, value in special_values({**files.special, **files.config})}
+    special = {parse_token(value, name).content for name, value in special_values(files.settings)}
     for content, token_id in files.added.items():
+        if not isinstance(token_id, int):
+            raise ValueError(f"added_tokens.json must give {content!r} a whole number, not {token_id!r}.")
         token = AddedToken(content, special=content in special, normalized=content not in special)
-        listed.append((int(token_id), token, files.folder / "added_tokens.json"))
+        listed.append((token_id, token, files.folder / "added_tokens.json"))
     for token_id, token, path in sorted(listed, key=lambda entry: entry[0]):
         add_missing(backend, [token])
         check_id(backend, token.content, token_id, path)
@@ -190,8 +241,10 @@ def add_listed_tokens(backend: Backend, files: TokenizerFiles) -> None:
 def special_values(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """(name, value) of each special token that a configuration names; extra ones under the list's name."""
     found = [(name, config[name]) for name in SPECIAL_TOKENS if config.get(name) is not None]
-    for name in ("additional_special_tokens", "extra_special_tokens"):
+    for name in EXTRA:
         extra = config.get(name) or []
+        if not isinstance(extra, Mapping | list | tuple):
+            raise ValueError(f"{name} must be a list of tokens, or an object of names and tokens, not {extra!r}.")
         found += extra.items() if isinstance(extra, Mapping) else [(name, value) for value in extra]
     return found
 
@@ -263,11 +316,31 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-# ---- Saving: methods of Tokenizer, which is their first argument
+def convert(
+    source: str | Path | Mapping[str, int] | None,
+    special: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    what: str = "",
+) -> Backend:
+    """source: a vocab.txt or its content; special: names -> tokens; settings: do_lower_case, ... as users say them."""
+    if source is None:
+        raise TypeError(f"{what} needs a vocabulary: vocab_file, vocab, tokenizer_file or tokenizer_object.")
+    from_file = not isinstance(source, Mapping)
+    return wordpiece(
+        read_vocab(Path(source)) if from_file else source,
+        {name: parse_token(special[name], name).content for name in ("unk_token", "cls_token", "sep_token")},
+        lowercase=settings.get("do_lower_case") is not False,
+        strip_accents=settings.get("strip_accents"),
+        chinese_chars=settings.get("tokenize_chinese_chars") is not False,
+        where=source if from_file else "the vocabulary",
+    )
+
+
+# ---- Saving; where a function's first argument is the tokenizer, it is a method of Tokenizer
 
 
 def save_pretrained(
-    tokenizer,
+    tokenizer: Any,
     save_directory: str | Path,
     legacy_format: bool | None = None,
     filename_prefix: str | None = None,
@@ -276,100 +349,95 @@ def save_pretrained(
 ) -> tuple[str, ...]:
     """Writes what Transformers reads; returns the paths. A field that nobody changed is written as it was loaded.
 
-    options, with push_to_hub: repo_id, token, private, revision, commit_message, create_pr.
+    legacy_format is accepted and not needed. options, with push_to_hub: repo_id, token, private, revision,
+    commit_message, create_pr.
     """
     options = resolve_keywords(options, UPLOAD, "save_pretrained")
     folder, prefix = Path(save_directory), f"{filename_prefix}-" if filename_prefix else ""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; save_pretrained needs a folder.")
     folder.mkdir(parents=True, exist_ok=True)
+    changes = _changes(tokenizer)
+    config = _saved_config(tokenizer, changes)
     texts = {
-        "tokenizer_config.json": _json(tokenizer._saved_config()),
-        "special_tokens_map.json": _json(tokenizer._saved_special_tokens()),
-        "tokenizer.json": tokenizer._saved_backend(),
+        "tokenizer_config.json": _json(config),
+        "special_tokens_map.json": _json(_saved_special_tokens(tokenizer, changes)),
+        "tokenizer.json": tokenizer.to_json(),
     }
-    if isinstance(tokenizer.chat_template, str) and "chat_template" not in (tokenizer._files.config if tokenizer._files else ()):
+    if isinstance(tokenizer.chat_template, str) and "chat_template" not in config:
         texts["chat_template.jinja"] = tokenizer.chat_template
     for name, text in texts.items():
         write_text(folder / (prefix + name), text)
-    paths = (*(str(folder / (prefix + name)) for name in texts), *tokenizer.save_vocabulary(folder, filename_prefix))
+    paths = *(str(folder / (prefix + name)) for name in texts), *tokenizer.save_vocabulary(folder, filename_prefix)
     if push_to_hub:
         upload(folder, options.pop("repo_id", None) or folder.name, **options)
     return paths
 
-def push_to_hub(tokenizer, repo_id: str, **options: Any) -> str:
+
+def push_to_hub(tokenizer: Any, repo_id: str, **options: Any) -> str:
     """options: token, private, revision, commit_message, create_pr. Returns the address."""
-    options = resolve_keywords(options, UPLOAD, "push_to_hub")
+    options = resolve_keywords({"repo_id": repo_id, **options}, UPLOAD, "push_to_hub")
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return upload(Path(folder), repo_id, **options)
+        return upload(folder, **options)
 
-def save_vocabulary(tokenizer, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
+
+def save_vocabulary(tokenizer: Any, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
     """vocab.txt of a WordPiece tokenizer; other kinds have all in tokenizer.json."""
-    if type(tokenizer._tokenizer.model).__name__ != "WordPiece":
+    backend: Backend = tokenizer.backend_tokenizer
+    if not isinstance(backend.model, models.WordPiece):
         return ()
-    path = Path(save_directory) / (f"{filename_prefix}-" * bool(filename_prefix) + "vocab.txt")
-    vocab = tokenizer._tokenizer.get_vocab(with_added_tokens=False)
-    write_text(path, "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
+    path = Path(save_directory) / (f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
+    vocab = backend.get_vocab(with_added_tokens=False)
+    tokens = sorted(vocab, key=vocab.__getitem__)
+    if vocab[tokens[-1]] != len(tokens) - 1 or any("\n" in token for token in tokens):
+        once("vocab.txt cannot hold this vocabulary (ids have gaps, or a token a line's end) and is not written.")
+        return ()
+    write_text(path, "".join(f"{token}\n" for token in tokens))
     return (str(path),)
 
-def _saved_backend(tokenizer) -> str:
-    """tokenizer.json, with the cutting and padding that stood in the loaded file."""
-    backend = tokenizer._tokenizer
-    with tokenizer._lock:
-        tokenizer._set_cut(None)
-        try:
-            if tokenizer._blocks[0]:
-                backend.enable_truncation(**tokenizer._blocks[0])
-            if tokenizer._blocks[1]:
-                backend.enable_padding(**tokenizer._blocks[1])
-            return backend.to_str(pretty=True)
-        finally:
-            tokenizer._set_cut(None)
 
-def _state(tokenizer) -> dict[str, Any]:
+def current_settings(tokenizer: Any) -> dict[str, Any]:
     """The fields of tokenizer_config.json that may change after loading, as they are now."""
-    names = ("model_max_length", "padding_side", "truncation_side", "model_input_names", "pad_token_type_id",
-             "clean_up_tokenization_spaces", "split_special_tokens")  # fmt: skip
-    named = {name: token for name, token in tokenizer.special_tokens_map.items() if name not in SPECIAL_TOKENS}
-    state = {name: tokenizer._special[name] for name in SPECIAL_TOKENS} | {name: getattr(tokenizer, name) for name in names}
-    state |= {EXTRA[0]: named, EXTRA[1]: list(tokenizer._extra), "chat_template": tokenizer.chat_template}
-    return copy.deepcopy(state)
+    special = tokenizer.special_tokens_map
+    now = {name: getattr(tokenizer, name) for name in (*SPECIAL_TOKENS, *SETTINGS)}
+    now[EXTRA[0]] = {name: token for name, token in special.items() if name not in SPECIAL_TOKENS}
+    return copy.deepcopy({**now, EXTRA[1]: tokenizer.extra_special_tokens})
 
-def _changes(tokenizer) -> dict[str, Any]:
-    """Of _state, what differs from the files; everything that says something where there are none."""
-    state = tokenizer._state()
-    if tokenizer._loaded is None:
-        return {name: value for name, value in state.items() if value not in (None, [], {}) and name != "chat_template"}
-    return {name: value for name, value in state.items() if value != tokenizer._loaded[name]}
 
-def _saved_config(tokenizer) -> dict[str, Any]:
-    config, changes = {name: value for name, value in tokenizer.init_kwargs.items() if tokenizer._files or value is not None}, tokenizer._changes()
+def _changes(tokenizer: Any) -> dict[str, Any]:
+    """What differs from the files; all that says something where there are none."""
+    now = current_settings(tokenizer)
+    if tokenizer.as_loaded is None:
+        return {name: value for name, value in now.items() if value not in (None, [], {}) and name != "chat_template"}
+    return {name: value for name, value in now.items() if value != tokenizer.as_loaded[name]}
+
+
+def _saved_config(tokenizer: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    config = {name: value for name, value in tokenizer.init_kwargs.items() if tokenizer.files or value is not None}
+    changes = dict(changes)
     if "chat_template" not in config:
         changes.pop("chat_template", None)  # it has a file of its own
     if EXTRA[1] in changes and isinstance(config.get(EXTRA[0]), list):
         changes[EXTRA[0]] = changes.pop(EXTRA[1])
     config |= changes
-    if "added_tokens_decoder" in config:
-        now = {str(index): {"content": token.content} | {flag: getattr(token, flag) for flag in FLAGS}
-               for index, token in tokenizer.added_tokens_decoder.items()}  # fmt: skip
-        was = {key: value.get("content") for key, value in config["added_tokens_decoder"].items()}
-        if was != {key: value["content"] for key, value in now.items()}:
-            config["added_tokens_decoder"] = now
-    names = [base.__name__ for base in type(tokenizer).__mro__ if base.__name__ in CLASSES]
-    config.setdefault("tokenizer_class", (tokenizer._files and tokenizer._files.class_name) or (names or ["PreTrainedTokenizerFast"])[0])
+    if listed := config.get("added_tokens_decoder"):
+        now = {str(index): token for index, token in tokenizer.added_tokens_decoder.items()}
+        if {key: value.get("content") for key, value in listed.items()} != {key: str(now[key]) for key in now}:
+            flags = {key: {flag: getattr(token, flag) for flag in FLAGS} for key, token in now.items()}
+            config["added_tokens_decoder"] = {key: {"content": str(now[key]), **flags[key]} for key in now}
+    config.setdefault("tokenizer_class", tokenizer.class_name)
     return config
 
-def _saved_special_tokens(tokenizer) -> dict[str, Any]:
-    changes = tokenizer._changes()
-    if tokenizer._files is not None and tokenizer._files.special:
-        kept = {name: value for name, value in tokenizer._files.special.items() if changes.get(name, value) is not None}
-        names = [name for name in (*SPECIAL_TOKENS, EXTRA[1]) if changes.get(name)]
-    else:
-        kept, names = {}, list(tokenizer.special_tokens_map_extended)
+
+def _saved_special_tokens(tokenizer: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    now = tokenizer.special_tokens_map_extended
+    kept, names = {}, list(now)
+    if tokenizer.files and tokenizer.files.special:
+        kept = {name: value for name, value in tokenizer.files.special.items() if changes.get(name, value) is not None}
+        names = [name for name in now if name in changes]
     for name in names:
-        value = tokenizer.special_tokens_map_extended[name]
-        kept[name] = [_token_json(token) for token in value] if isinstance(value, list) else _token_json(value)
+        kept[name] = [_token_json(token) for token in now[name]] if name == EXTRA[1] else _token_json(now[name])
     return kept
 
 
@@ -382,24 +450,3 @@ def _token_json(token: str | AddedToken) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
-
-
-def _wordpiece(source: Any, special: Mapping[str, Any], asked: Mapping[str, Any]) -> Backend:
-    return wordpiece(
-        source if isinstance(source, Mapping) else read_vocab(Path(source)),
-        {name: parse_token(special[name], name).content for name in ("unk_token", "cls_token", "sep_token")},
-        lowercase=asked.get("do_lower_case", True),
-        strip_accents=asked.get("strip_accents"),
-        chinese_chars=asked.get("tokenize_chinese_chars", True),
-        where="the vocabulary" if isinstance(source, Mapping) else source,
-    )
-
-
-def _converted(files: TokenizerFiles, asked: Mapping[str, Any], special: Mapping[str, Any], family: Family) -> Backend:
-    """The tokenizer of a folder without tokenizer.json."""
-    if not family.wordpiece:
-        what = files.class_name or f"model_type {files.model.get('model_type')!r}"
-        raise ValueError(f"{files.folder} has no tokenizer.json, and its vocab.txt cannot be converted: it is not known how {what} splits text.")
-    return _wordpiece(files.vocab, special, asked)
-
-

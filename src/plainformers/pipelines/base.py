@@ -1,0 +1,250 @@
+"""Pipeline: raw inputs to answers in three steps that can be called one after the other.
+
+    inputs = pipe.preprocess(["A wonderful film.", "Far too long."])    # tokens: tensors [B, T]
+    outputs = pipe.forward(inputs)                                      # the model's output
+    answers = pipe.postprocess(outputs)                                 # one answer for each input
+
+A call does this and no more, for any number of inputs: it tokenises a window of them at once, puts those of like length into
+a batch, and gives the answers in the order of the inputs. The arguments of a call are the keywords of the three methods.
+"""
+
+import functools
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import logging
+from ..aliases import resolve_keywords
+from ..batching import in_order, map_in_windows, plan_batches
+from ..model import Model, as_device, as_dtype
+from ..tokenizer import BatchEncoding, Tokenizer
+
+TOKENS, ROWS = 2048, 64  # of one batch, padding counted
+WINDOW = 1024  # inputs that are tokenised together
+BETWEEN_STEPS = frozenset({"return_tensors", "return_attention_mask"})  # keywords of preprocess that a call does not take
+PADDING = ("padding", "pad_to_multiple_of", "padding_side")
+
+
+class Pipeline:
+    """Base of all pipelines. A subclass names its model's class and writes read, preprocess and postprocess.
+
+    pipe.model, pipe.tokenizer, pipe.task, pipe.device, pipe.dtype (torch_dtype), pipe.batch_size.
+    """
+
+    task = ""  # the name in TASKS
+    model_ending = ""  # how the names of fitting model classes end
+    framework = "pt"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        task: str | None = None,
+        device: Any = None,
+        dtype: Any = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        **arguments: Any,
+    ):
+        """The model is moved to device (None: a GPU where there is one) and, when a dtype is given, cast to it.
+
+        arguments: those of a call, as its new defaults; torch_dtype.
+        """
+        if not isinstance(model, Model):
+            raise TypeError(f"{type(self).__name__} needs a Model, got {type(model).__name__}: load one with from_pretrained.")
+        if not any(kind.__name__.endswith(self.model_ending) for kind in type(model).__mro__):
+            raise ValueError(f"{type(self).__name__} needs a model …{self.model_ending}, which {type(model).__name__} is not.")
+        if not isinstance(tokenizer, Tokenizer):
+            raise TypeError(f"{type(self).__name__} needs a tokenizer (of AutoTokenizer), got {type(tokenizer).__name__}.")
+        arguments = {"dtype": dtype, **arguments} if dtype is not None else arguments
+        allowed = self.call_arguments() | {"dtype"}
+        arguments = resolve_keywords(arguments, allowed, "pipeline", type(self).__name__)
+        dtype = as_dtype(arguments.pop("dtype", None))
+        device = self.as_device(device)
+        if model.device != device or dtype not in (None, model.dtype):
+            model = model.to(device, dtype)
+        self.model, self.tokenizer, self.device = model, tokenizer, device
+        self.task = task or self.task
+        self.batch_size = check_batch_size(batch_size)
+        self.defaults = self.checked(arguments)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.model).__name__}, task={self.task!r}, device={str(self.device)!r}, dtype={self.dtype})"
+
+    # ---- The steps
+
+    def read(self, item: Any, number: int | None = None) -> Any:
+        """One input as preprocess takes it. number: its place among several, for the TypeError when it is none."""
+        raise NotImplementedError
+
+    def preprocess(self, inputs: Any, *, padding: Any = True, return_tensors: str | None = "pt") -> BatchEncoding:
+        """One input or a list of them as the model takes them: columns of B rows.
+
+        padding=False and return_tensors=None: rows as they are, in lists. Other keywords become arguments of a call.
+        """
+        raise NotImplementedError
+
+    def forward(self, inputs: Mapping[str, Any]) -> Any:
+        """The model's output, on its device; evaluated without dropout and without a graph."""
+        if self.device.type != "cpu":
+            inputs = {name: column.to(self.device, non_blocking=True) for name, column in inputs.items()}
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            with torch.inference_mode():
+                return self.model(**inputs)
+        finally:
+            if training:
+                self.model.train()
+
+    def postprocess(self, outputs: Any) -> list[Any]:
+        """An answer for each row. Its keywords become arguments of a call."""
+        raise NotImplementedError
+
+    # ---- Calling
+
+    def __call__(
+        self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None, **arguments: Any
+    ) -> Any:
+        """One answer for one input, a list for a list or tuple, an iterator for a generator, an iterator or a dataset.
+
+        batch_size: inputs that go through the model together; None is by their lengths. num_workers changes nothing.
+        """
+        before, after = self.steps_of(self.defaults | self.checked(arguments) if arguments else self.defaults)
+        batch_size = check_batch_size(self.batch_size if batch_size is None else batch_size)
+        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable | Sized):
+            self.read(inputs)
+            return self.answer_one(inputs, before, after)
+        if not isinstance(inputs, (list, tuple)):
+            return self.stream(inputs, before, after, batch_size)
+        for number, item in enumerate(inputs):
+            self.read(item, number)  # before hours of work, not after
+        if len(inputs) == 1:
+            return [self.answer_one(inputs[0], before, after)]
+        numbered = self.numbered_answers(inputs, before, after, batch_size)
+        return in_order(logging.progress(numbered, total=len(inputs), what=self.task), len(inputs))
+
+    def answer_one(self, item: Any, before: dict[str, Any], after: dict[str, Any]) -> Any:
+        # nothing is padded unless asked for, and without a mask attention is quicker
+        inputs = self.preprocess(item, **({"return_attention_mask": False} if "padding" not in before else {}) | before)
+        return self.postprocess(self.forward(inputs), **after)[0]
+
+    def numbered_answers(
+        self, items: Sequence[Any], before: dict[str, Any], after: dict[str, Any], batch_size: int | None
+    ) -> Iterator[tuple[int, Any]]:
+        """(number, answer) of every item, in the order in which they are computed."""
+        unpadded = {name: value for name, value in before.items() if name not in PADDING}
+        for start in range(0, len(items), WINDOW):
+            encoded = self.preprocess(list(items[start : start + WINDOW]), padding=False, return_tensors=None, **unpadded)
+            lengths = [len(row) for row in encoded[self.model.main_input_name]]
+            for rows in plan_batches(lengths, tokens=TOKENS, rows=ROWS, fixed=batch_size):
+                answers = self.postprocess(self.forward(self.collate(encoded, rows, before)), **after)
+                for row, answer in zip(rows, answers, strict=True):
+                    yield start + row, answer
+
+    def collate(self, encoded: Mapping[str, Any], rows: Sequence[int], before: dict[str, Any]) -> Mapping[str, Any]:
+        """Some rows as tensors, padded to the longest of them, or as the call says."""
+        columns = {name: [column[row] for row in rows] for name, column in encoded.items()}
+        padding = {name: before[name] for name in PADDING if before.get(name)}
+        if padding.get("padding") == "max_length":
+            padding["max_length"] = before.get("max_length") or self.longest
+        batch = self.tokenizer.pad(columns, return_tensors="pt", **padding)
+        lengths = {len(row) for row in columns[self.model.main_input_name]}
+        if len(lengths) == 1 and batch[self.model.main_input_name].shape[1] in lengths:
+            batch.pop("attention_mask", None)  # all ones
+        return batch
+
+    def stream(self, items: Any, before: dict[str, Any], after: dict[str, Any], batch_size: int | None) -> Iterator[Any]:
+        """The answers one by one, in order; no more than WINDOW items are held."""
+        count = len(items) if isinstance(items, Sized) else None
+        by_index = not hasattr(type(items), "__iter__")  # a torch Dataset: Python would look for an end that it may not have
+        source = (items[i] for i in range(count or 0)) if by_index else iter(items)
+
+        def answer(window: list[Any], start: int) -> list[Any]:
+            for number, item in enumerate(window, start):
+                self.read(item, number)
+            if len(window) == 1:
+                return [self.answer_one(window[0], before, after)]
+            return in_order(self.numbered_answers(window, before, after, batch_size), len(window))
+
+        results = map_in_windows(source, answer, first=batch_size or 1, most=max(batch_size or 1, WINDOW))
+        return results if count is None else SizedIterator(results, count)
+
+    # ---- Arguments
+
+    @classmethod
+    @functools.cache
+    def keywords_of(cls, step: str) -> frozenset[str]:
+        """The keywords of a step, those of the base classes too where it takes any and hands them on."""
+        names = set()
+        for kind in cls.__mro__:
+            if step in vars(kind):
+                parameters = list(inspect.signature(vars(kind)[step]).parameters.values())[2:]
+                names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+                if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                    break
+        return frozenset(names) - BETWEEN_STEPS
+
+    @classmethod
+    def call_arguments(cls) -> frozenset[str]:
+        return cls.keywords_of("preprocess") | cls.keywords_of("forward") | cls.keywords_of("postprocess")
+
+    def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of a call under our names; TypeError for unknown ones. A subclass checks their values too."""
+        return resolve_keywords(arguments, self.call_arguments(), "pipeline", type(self).__name__)
+
+    def steps_of(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(arguments of preprocess, arguments of postprocess)"""
+        after = self.keywords_of("postprocess")
+        return {k: v for k, v in arguments.items() if k not in after}, {k: v for k, v in arguments.items() if k in after}
+
+    # ---- The parts
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    torch_dtype = dtype
+
+    @property
+    def longest(self) -> int | None:
+        """The tokens of the longest input that the model and the tokenizer take; None: no limit is known."""
+        limits = (getattr(self.model.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        return min((limit for limit in limits if limit is not None and limit < 1e20), default=None)
+
+    @staticmethod
+    def as_device(device: Any) -> torch.device:
+        """None: a GPU where there is one; -1: the CPU; see model.as_device for the rest."""
+        return as_device("auto" if device is None else "cpu" if device == -1 else device)
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Writes model and tokenizer into one folder, which pipeline(task, model=folder) reads."""
+        self.model.save_pretrained(save_directory)
+        self.tokenizer.save_pretrained(save_directory)
+
+
+class SizedIterator:
+    """An iterator that knows how many results it gives in all."""
+
+    def __init__(self, results: Iterator[Any], count: int):
+        self.results, self.count = results, count
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.results
+
+    def __next__(self) -> Any:
+        return next(self.results)
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def check_batch_size(batch_size: Any) -> int | None:
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size must be a number of inputs from 1, or None (by their lengths), got {batch_size!r}.")
+    return batch_size

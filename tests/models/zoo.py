@@ -1,0 +1,207 @@
+"""One row per model type or config switch: a tiny config, the heads to check, and what the reference library is asked.
+
+Weights are drawn from the name of each parameter, so no golden file stores them: the reference gets them as a checkpoint.
+"""
+
+import math
+import re
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
+BERT_HEADS = (
+    "base",
+    "pretraining",
+    "causal-lm",
+    "masked-lm",
+    "next-sentence",
+    "sequence-classification",
+    "multiple-choice",
+    "token-classification",
+    "question-answering",
+)
+DISTILBERT_HEADS = tuple(h for h in BERT_HEADS if h not in ("pretraining", "causal-lm", "next-sentence"))
+BERT = {
+    "vocab_size": 61,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 12,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-3,
+}
+DISTILBERT = {
+    "vocab_size": 61,
+    "dim": 16,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 24,
+    "max_position_embeddings": 12,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    model_type: str
+    config: dict[str, Any]
+    heads: tuple[str, ...]
+    reference: str  # a published repository of this kind
+    decoder: bool = False
+    cross: bool = False  # reads an encoder's output
+    head_mask: bool = False  # compared under a head mask too, with the last version that honoured one
+
+
+ROWS = (
+    Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
+    Row(
+        "bert-decoder",
+        "bert",
+        BERT | {"is_decoder": True},
+        ("base", "causal-lm"),
+        "google/bert_for_seq_generation_L-24_bbc_encoder",
+        decoder=True,
+    ),
+    Row(
+        "bert-cross-attention",
+        "bert",
+        BERT | {"is_decoder": True, "add_cross_attention": True},
+        ("base", "causal-lm"),
+        "patrickvonplaten/bert2bert_cnn_daily_mail",
+        decoder=True,
+        cross=True,
+    ),
+    Row(
+        "bert-gelu-new-one-type",
+        "bert",
+        BERT | {"hidden_act": "gelu_new", "type_vocab_size": 1, "classifier_dropout": 0.3, "num_labels": 4},
+        ("masked-lm", "sequence-classification"),
+        "google/bert_uncased_L-2_H-128_A-2",
+    ),
+    Row(
+        "bert-relu-untied",
+        "bert",
+        BERT | {"hidden_act": "relu", "tie_word_embeddings": False},
+        ("masked-lm", "pretraining"),
+        "google/bert_uncased_L-4_H-256_A-4",
+    ),
+    Row("bert-regression", "bert", BERT | {"num_labels": 1}, ("sequence-classification",), "cross-encoder/stsb-TinyBERT-L-4"),
+    Row(
+        "bert-multi-label",
+        "bert",
+        BERT | {"num_labels": 5, "problem_type": "multi_label_classification"},
+        ("sequence-classification",),
+        "unitary/toxic-bert",
+    ),
+    Row("distilbert", "distilbert", DISTILBERT | {"num_labels": 2}, DISTILBERT_HEADS, "distilbert-base-uncased", head_mask=True),
+    Row(
+        "distilbert-relu-sines",
+        "distilbert",
+        DISTILBERT | {"activation": "relu", "sinusoidal_pos_embds": True, "num_labels": 3, "tie_word_embeddings": False},
+        ("base", "masked-lm", "sequence-classification"),
+        "distilbert-base-multilingual-cased",
+    ),
+    Row(
+        "distilbert-regression",
+        "distilbert",
+        DISTILBERT | {"problem_type": "regression", "num_labels": 2},
+        ("sequence-classification",),
+        "distilbert-base-cased",
+    ),
+)
+
+
+def config_for(row: Row, head: str) -> dict[str, Any]:
+    """An answer has a first and a last token, whatever the number of labels; the reference wants it said."""
+    return row.config | ({"num_labels": 2} if head == "question-answering" else {})
+
+
+CASES = [(row, head) for row in ROWS for head in row.heads]
+
+
+def draw(name: str, shape: tuple[int, ...], std: float = STD) -> torch.Tensor:
+    """Uniform values of the given deviation, the same for the same name on every machine and in every version."""
+    bits = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(math.prod(shape))
+    values = ((bits >> np.uint64(11)) * 2.0**-53 * 2 - 1) * math.sqrt(3) * std
+    return torch.from_numpy(values.astype(np.float32)).reshape(shape)
+
+
+def draw_weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A parameter for its published name: norms lie around 1."""
+    base = re.sub(r"^(bert|distilbert)\.", "", name)
+    return draw(base, shape) + (1.0 if re.search(r"(LayerNorm|layer_norm)\.weight$", name) else 0.0)
+
+
+def draw_ids(name: str, shape: tuple[int, ...], low: int, high: int) -> torch.Tensor:
+    bits = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(math.prod(shape))
+    return torch.from_numpy((bits % np.uint64(high - low)).astype(np.int64) + low).reshape(shape)
+
+
+LENGTHS = (6, 4, 5)  # tokens of the sequences of a batch
+
+
+def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
+    """A batch padded on the right, and labels."""
+    choices = 2 if head == "multiple-choice" else 1
+    lengths = LENGTHS * choices
+    B, T, V = len(lengths), max(lengths), row.config["vocab_size"]
+    mask = (torch.arange(T)[None] < torch.tensor(lengths)[:, None]).long()
+    inputs = {"input_ids": draw_ids("input_ids", (B, T), 3, V) * mask, "attention_mask": mask}
+    if row.model_type == "bert" and row.config["type_vocab_size"] > 1:
+        inputs["token_type_ids"] = draw_ids("token_type_ids", (B, T), 0, 2) * mask
+    if row.cross:
+        inputs["encoder_hidden_states"] = draw("encoder", (B, 5, row.config["hidden_size"]), 1.0)
+        inputs["encoder_attention_mask"] = (torch.arange(5)[None] < torch.tensor([5, 3, 4])[:, None]).long()
+    if choices > 1:
+        inputs = {name: value.view(len(LENGTHS), choices, T) for name, value in inputs.items()}
+    return inputs | make_labels(row, head, mask)
+
+
+def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    B, T = mask.shape
+    N, V = row.config.get("num_labels", 2), row.config["vocab_size"]
+    words = torch.where((mask == 1) & (draw_ids("where", (B, T), 0, 3) > 0), draw_ids("words", (B, T), 0, V), -100)
+    if head in ("masked-lm", "causal-lm"):
+        return {"labels": words}
+    if head == "pretraining":
+        return {"labels": words} | ({"next_sentence_label": draw_ids("next", (B,), 0, 2)} if row.model_type == "bert" else {})
+    if head == "next-sentence":
+        return {"labels": draw_ids("next", (B,), 0, 2)}
+    if head == "multiple-choice":
+        return {"labels": draw_ids("choice", (len(LENGTHS),), 0, 2)}
+    if head == "token-classification":
+        return {"labels": torch.where(mask == 1, draw_ids("tags", (B, T), 0, N), -100)}
+    if head == "question-answering":
+        return {"start_positions": torch.tensor([1, 0, 99]), "end_positions": torch.tensor([3, 2, 99])}
+    if head == "sequence-classification":
+        if row.config.get("problem_type") == "multi_label_classification":
+            return {"labels": draw_ids("labels", (B, N), 0, 2).float()}
+        if row.config.get("problem_type") == "regression":
+            return {"labels": draw("values", (B, N), 1.0)}
+        return {"labels": draw("values", (B,), 1.0) if N == 1 else draw_ids("labels", (B,), 0, N)}
+    return {}
+
+
+def flatten_outputs(out: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a model's output under flat names."""
+    flat = {}
+    for name, value in out.items():
+        if isinstance(value, torch.Tensor):
+            flat[name] = value
+        elif name in ("hidden_states", "attentions", "cross_attentions"):
+            flat |= {f"{name}.{i}": one for i, one in enumerate(value)}
+    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in flat.items()}
+
+
+def summarise_gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Per parameter with a gradient: its norm and its product with a drawn direction."""
+    return {
+        f"gradient.{name}": torch.stack([p.grad.norm(), (p.grad * draw(f"direction {name}", tuple(p.shape), 1.0)).sum()])
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
