@@ -403,6 +403,9 @@ def test_ids_are_framed(tokenizer):
 def test_prepare_for_model(tokenizer):
     made = tokenizer.prepare_for_model([A, B, C], [D], truncation=True, max_length=6, padding="max_length")
     assert made["input_ids"] == [CLS, A, B, SEP, D, SEP] and made["token_type_ids"] == [0, 0, 0, 0, 1, 1]
+    assert tokenizer.prepare_for_model([A], return_tensors="np")["input_ids"].tolist() == [CLS, A, SEP]
+    rows = tokenizer.prepare_for_model([A], return_tensors="np", prepend_batch_axis=True)
+    assert rows["input_ids"].tolist() == [[CLS, A, SEP]]
     with pytest.raises(TypeError, match="Did you mean 'max_length'"):
         tokenizer.prepare_for_model([A], max_lenght=3)
 

@@ -48,7 +48,10 @@ def batches(lengths: list[int], size: int, shuffle: random.Random | None) -> lis
 
 def collate(ids: list[list[int]], chosen: list[int]) -> dict[str, torch.Tensor]:
     width = max(len(ids[i]) for i in chosen)
-    input_ids, mask = torch.zeros(len(chosen), width, dtype=torch.long), torch.zeros(len(chosen), width, dtype=torch.long)
+    input_ids, mask = (
+        torch.zeros(len(chosen), width, dtype=torch.long),
+        torch.zeros(len(chosen), width, dtype=torch.long),
+    )
     for row, i in enumerate(chosen):
         input_ids[row, : len(ids[i])] = torch.tensor(ids[i])
         mask[row, : len(ids[i])] = 1
@@ -94,10 +97,14 @@ def main() -> None:
     optimizer = torch.optim.AdamW(groups, lr=args.rate, weight_decay=0.0, fused=True)
     total = args.steps or args.epochs * len(batches(lengths, args.batch, random.Random(0)))
     warm = int(0.06 * total)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(s / max(warm, 1), (total - s) / (total - warm)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(s / max(warm, 1), (total - s) / (total - warm))
+    )
     averaged = copy.deepcopy(model)
     shuffle, step, start, window = random.Random(args.seed), 0, time.time(), []
-    print(f"{len(texts)} sentences, {sum(lengths)} tokens, {total} steps; start {accuracy(model, dev_ids, dev_labels):.4f}")
+    print(
+        f"{len(texts)} sentences, {sum(lengths)} tokens, {total} steps; start {accuracy(model, dev_ids, dev_labels):.4f}"
+    )
     while step < total:
         for chosen in batches(lengths, args.batch, shuffle):
             model.train()
@@ -117,7 +124,10 @@ def main() -> None:
                 scores = accuracy(model, dev_ids, dev_labels), accuracy(averaged, dev_ids, dev_labels)
                 mean, window = sum(window) / len(window), []
                 seconds = time.time() - start
-                print(f"step {step:5} loss {mean:.4f} dev {scores[0]:.4f} averaged {scores[1]:.4f} {seconds:.0f} s", flush=True)
+                print(
+                    f"step {step:5} loss {mean:.4f} dev {scores[0]:.4f} averaged {scores[1]:.4f} {seconds:.0f} s",
+                    flush=True,
+                )
             if step == total:
                 break
     averaged.save_pretrained(args.out)  # the last step's, not the best one's: the dev set chooses nothing

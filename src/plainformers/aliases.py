@@ -9,7 +9,11 @@ from typing import Any
 
 # where -> {spelling that is also accepted: our name}
 ALIASES: dict[str, dict[str, str]] = {
-    "from_pretrained": {"torch_dtype": "dtype", "use_auth_token": "token", "_attn_implementation": "attn_implementation"},
+    "from_pretrained": {
+        "torch_dtype": "dtype",
+        "use_auth_token": "token",
+        "_attn_implementation": "attn_implementation",
+    },
     "from_config": {"torch_dtype": "dtype", "_attn_implementation": "attn_implementation"},
     "save_pretrained": {"use_auth_token": "token", "save_config": "is_main_process"},
     "push_to_hub": {"use_auth_token": "token", "repo_name": "repo_id", "repo_path_or_name": "repo_id"},
@@ -49,7 +53,9 @@ def rename_keywords(given: dict[str, Any], where: str) -> dict[str, Any]:
     return {aliases.get(k, k): v for k, v in given.items() if k not in ignored}
 
 
-def resolve_keywords(given: dict[str, Any], allowed: Iterable[str], where: str, name: str | None = None) -> dict[str, Any]:
+def resolve_keywords(
+    given: dict[str, Any], allowed: Iterable[str], where: str, name: str | None = None
+) -> dict[str, Any]:
     """The given keywords under our names, without those that change nothing.
 
     where: a key of ALIASES; name: what the error calls it. Raises TypeError for an unknown keyword, and for one that is

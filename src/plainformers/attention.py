@@ -83,7 +83,9 @@ def dense_mask(span: Span, mask: Any) -> Tensor | None:
         mask = mask[:, None].bool()
     elif mask is not None:
         if mask.dim() != 4:
-            raise ValueError(f"attention_mask has shape {list(mask.shape)}; allowed are [B, K], [B, Q, K], [B, 1, Q, K].")
+            raise ValueError(
+                f"attention_mask has shape {list(mask.shape)}; allowed are [B, K], [B, Q, K], [B, 1, Q, K]."
+            )
         return mask if mask.is_floating_point() else mask.bool()
     if span.everything:
         return mask

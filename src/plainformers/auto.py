@@ -49,7 +49,9 @@ class AutoConfig:
     """Makes the config that a config.json asks for."""
 
     def __init__(self, *args: Any, **keywords: Any):
-        raise TypeError("AutoConfig makes configs: call AutoConfig.from_pretrained(name) or AutoConfig.for_model(type).")
+        raise TypeError(
+            "AutoConfig makes configs: call AutoConfig.from_pretrained(name) or AutoConfig.for_model(type)."
+        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **keywords: Any) -> Any:
@@ -96,7 +98,10 @@ class AutoModel:
             model_class = cls.class_for(config_class)
             overrides = {k: keywords.pop(k) for k in list(keywords) if k not in model_class.loading_arguments()}
             overrides = resolve_keywords(
-                overrides, config_class.keywords() | values.keys() | {"attn_implementation"}, "from_pretrained", cls.__name__
+                overrides,
+                config_class.keywords() | values.keys() | {"attn_implementation"},
+                "from_pretrained",
+                cls.__name__,
             )
             config = config_class.from_dict(values, name_or_path=name, **overrides)
         return cls.class_for(type(config)).from_pretrained(pretrained_model_name_or_path, config=config, **keywords)
@@ -125,7 +130,9 @@ class AutoModel:
     def register(cls, config_class: type[Config], model_class: type, exist_ok: bool = False) -> None:
         """Makes this Auto class give a model class of yours for a config class."""
         if (config_class, cls.head) in _own_models and not exist_ok:
-            raise ValueError(f"{cls.__name__} already has a class for {config_class.__name__}; exist_ok=True replaces it.")
+            raise ValueError(
+                f"{cls.__name__} already has a class for {config_class.__name__}; exist_ok=True replaces it."
+            )
         _own_models[config_class, cls.head] = model_class
 
 

@@ -22,6 +22,8 @@ from .hub import COMMIT_FOLDER, file_in, interrupted_save, names_in, plain_name
 
 Renames = Iterable[tuple[str, str | None]]  # (regular expression, replacement); None drops the tensor
 
+ROW_SCALE = ".row_scale"  # beside an int8 tensor [N, …] of a file marked so: its float scales [N]
+INT8_ROWS = {"format": "pt", "stored_as": "int8 rows"}  # the metadata of such a file
 STAGING = ".plainformers-saving"  # becomes COMMIT_FOLDER, from which hub.file_in reads
 
 DTYPES = {
@@ -46,7 +48,12 @@ def with_variant(name: str, variant: str | None) -> str:
 def choose_weights(names: list[str], variant: str | None = None, use_safetensors: bool | None = None) -> list[str]:
     """The one file to begin with: the weights, or the index of their shards. Empty when there is none."""
     kinds = {
-        None: ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
+        None: (
+            "model.safetensors",
+            "model.safetensors.index.json",
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
+        ),
         True: ("model.safetensors", "model.safetensors.index.json"),
         False: ("pytorch_model.bin", "pytorch_model.bin.index.json"),
     }[use_safetensors]
@@ -101,11 +108,46 @@ def _open_safetensors(path: Path) -> Shard:
         shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
         kinds = {name: part.get_dtype() for name, part in slices.items()}
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); it is damaged or cut. Fetch it again.") from error
+        raise ValueError(
+            f"{path} is not a readable safetensors file ({error}); it is damaged or cut. Fetch it again."
+        ) from error
     unknown = sorted({str(kind) for kind in kinds.values()} - DTYPES.keys())
     if unknown:
         raise ValueError(f"{path} holds tensors of type {', '.join(unknown)}; known are {', '.join(DTYPES)}.")
-    return Shard(path, shapes, {name: DTYPES[kind] for name, kind in kinds.items()}, file.get_tensor)
+    shard = Shard(path, shapes, {name: DTYPES[kind] for name, kind in kinds.items()}, file.get_tensor)
+    return _int8_rows(shard) if (file.metadata() or {}).get("stored_as") == INT8_ROWS["stored_as"] else shard
+
+
+def _int8_rows(shard: Shard) -> Shard:
+    """A file that stores matrices as int8 with a scale per row, read as float32."""
+    read = shard.read
+    scales = {name + ROW_SCALE for name, dtype in shard.dtypes.items() if dtype == torch.int8}
+    lacking = sorted(s for s in scales if shard.shapes.get(s) != shard.shapes[s.removesuffix(ROW_SCALE)][:1])
+    if lacking:
+        raise ValueError(f"{shard.path} lacks the scales of its int8 tensors: {', '.join(lacking[:10])}.")
+
+    def read_float(name: str) -> Tensor:
+        tensor = read(name)
+        if tensor.dtype != torch.int8:
+            return tensor.float()
+        scale = read(name + ROW_SCALE).float()
+        return tensor.float().mul_(scale.view(-1, *[1] * (tensor.dim() - 1)))
+
+    shapes = {name: shape for name, shape in shard.shapes.items() if name not in scales}
+    return Shard(shard.path, shapes, dict.fromkeys(shapes, torch.float32), read_float)
+
+
+def store_int8_rows(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes float tensors so that matrices take a byte per value; each row is rounded by itself."""
+    stored = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() < 2:
+            stored[name] = tensor.half()
+            continue
+        scale = tensor.abs().amax(dim=tuple(range(1, tensor.dim()))).clamp(min=1e-12) / 127
+        stored[name] = (tensor / scale.view(-1, *[1] * (tensor.dim() - 1))).round().to(torch.int8)
+        stored[name + ROW_SCALE] = scale
+    save_file(stored, path, metadata=INT8_ROWS)
 
 
 def _open_pickle(path: Path) -> Shard:
@@ -117,7 +159,16 @@ def _open_pickle(path: Path) -> Shard:
             if "mmap can only be used" not in str(error):
                 raise
             tensors = torch.load(path, map_location="cpu", weights_only=True)  # written before torch 1.6
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OSError,
+    ) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"{path} could not be read as weights: it is damaged, or holds code or objects, which are never loaded here ({reason})."
@@ -170,7 +221,9 @@ def rename(name: str, renames: Renames) -> str | None:
     return name
 
 
-def match_names(names: Iterable[str], expected: set[str], prefix: str, renames: Renames) -> tuple[dict[str, str], list[str]]:
+def match_names(
+    names: Iterable[str], expected: set[str], prefix: str, renames: Renames
+) -> tuple[dict[str, str], list[str]]:
     """({name in the model: name in the checkpoint}, [names that the model has no place for]).
 
     prefix: where a headed model keeps its base model; a checkpoint may have or lack it.
@@ -201,7 +254,9 @@ class LoadReport:
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # name, file's, model's
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(
+        default_factory=list
+    )  # name, file's, model's
 
     def as_info(self) -> dict[str, Any]:
         """As output_loading_info gives it."""
@@ -227,7 +282,9 @@ def set_tensor(model: nn.Module, name: str, tensor: Tensor) -> None:
     elif isinstance(tensor, nn.Parameter):
         module._parameters[attribute] = tensor
     else:
-        module._parameters[attribute] = nn.Parameter(tensor, requires_grad=old.requires_grad and tensor.is_floating_point())
+        module._parameters[attribute] = nn.Parameter(
+            tensor, requires_grad=old.requires_grad and tensor.is_floating_point()
+        )
 
 
 def shared_groups(model: nn.Module) -> list[list[str]]:
@@ -290,7 +347,16 @@ def parse_size(size: int | str) -> int:
     """Bytes of "5GB", "200MB", "1GiB" or a number."""
     if isinstance(size, int) and not isinstance(size, bool) and size > 0:
         return size
-    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    units = {
+        "KB": 10**3,
+        "MB": 10**6,
+        "GB": 10**9,
+        "TB": 10**12,
+        "KIB": 2**10,
+        "MIB": 2**20,
+        "GIB": 2**30,
+        "TIB": 2**40,
+    }
     found = re.fullmatch(r"(\d{1,12})\s*([KMGT]I?B)", size.strip().upper()) if isinstance(size, str) else None
     if not found or not int(found[1]):
         raise ValueError(f"max_shard_size must be a number of bytes or a text such as '5GB', got {size!r}.")
@@ -341,8 +407,13 @@ def save_weights(
         else:
             names = [f"{stem}-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
             weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-            total = {"total_parameters": sum(t.numel() for t in tensors.values()), "total_size": sum(t.nbytes for t in tensors.values())}
-            texts = texts | {index: json.dumps({"metadata": total, "weight_map": weight_map}, indent=2, sort_keys=True) + "\n"}
+            total = {
+                "total_parameters": sum(t.numel() for t in tensors.values()),
+                "total_size": sum(t.nbytes for t in tensors.values()),
+            }
+            texts = texts | {
+                index: json.dumps({"metadata": total, "weight_map": weight_map}, indent=2, sort_keys=True) + "\n"
+            }
         for name, shard in zip(names, shards, strict=True):
             save_file({n: t.detach().contiguous() for n, t in shard.items()}, staging / name, metadata={"format": "pt"})
         for name, text in texts.items():

@@ -203,7 +203,11 @@ class Config:
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, return_unused_kwargs: bool = False, **keywords: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        return_unused_kwargs: bool = False,
+        **keywords: Any,
     ) -> Any:
         """Reads config.json of a folder or a repository.
 
@@ -213,7 +217,10 @@ class Config:
         where = {name: keywords.pop(name) for name in HUB_ARGUMENTS if name in keywords}
         values = load_config_dict(pretrained_model_name_or_path, **where)
         return cls.from_dict(
-            values, name_or_path=str(pretrained_model_name_or_path), return_unused_kwargs=return_unused_kwargs, **keywords
+            values,
+            name_or_path=str(pretrained_model_name_or_path),
+            return_unused_kwargs=return_unused_kwargs,
+            **keywords,
         )
 
     @classmethod
@@ -260,7 +267,9 @@ class Config:
     @classmethod
     def _init_names(cls) -> set[str]:
         """Keywords of a user's subclass that has an __init__ of its own."""
-        return {p.name for p in inspect.signature(cls.__init__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
+        return {
+            p.name for p in inspect.signature(cls.__init__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
+        }
 
     @classmethod
     def from_json_file(cls, json_file: str | os.PathLike[str]) -> Any:

@@ -398,19 +398,15 @@ def finish(
         once(f"A text has more tokens than the {most} that the model takes. truncation=True cuts it.")
     if pad is not None and encodings:
         target = padded_length(map(len, encodings), pad, call.pad_to_multiple_of)
-        side, pad_id = (
-            check_side(call.padding_side or tokenizer.padding_side, "padding_side"),
-            tokenizer.need_pad_token(),
-        )
+        how = {
+            "direction": check_side(call.padding_side or tokenizer.padding_side, "padding_side"),
+            "pad_id": tokenizer.need_pad_token(),
+            "pad_type_id": tokenizer.pad_token_type_id,
+            "pad_token": tokenizer.pad_token,
+        }
         for encoding in encodings:
             if len(encoding) < target:
-                encoding.pad(
-                    target,
-                    direction=side,
-                    pad_id=pad_id,
-                    pad_type_id=tokenizer.pad_token_type_id,
-                    pad_token=tokenizer.pad_token,
-                )
+                encoding.pad(target, **how)
     names, types, mask = tokenizer.model_input_names, call.return_token_type_ids, call.return_attention_mask
     data: dict[str, Any] = {"input_ids": [encoding.ids for encoding in encodings]}
     if types or (types is None and "token_type_ids" in names):

@@ -70,7 +70,9 @@ def as_dtype(dtype: Any) -> torch.dtype | None:
     else:
         found = getattr(torch, str(dtype).removeprefix("torch."), "unknown")
     if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise ValueError(f"dtype must be 'auto' or a floating type such as 'float32', 'bfloat16' or 'float16', got {dtype!r}.")
+        raise ValueError(
+            f"dtype must be 'auto' or a floating type such as 'float32', 'bfloat16' or 'float16', got {dtype!r}."
+        )
     return found
 
 
@@ -78,16 +80,22 @@ def as_device(device_map: Any) -> torch.device:
     """The one device that a device_map names: None, "auto", "cpu", "cuda", 0, torch.device or {"": one of these}."""
     if isinstance(device_map, dict):
         if set(device_map) != {""}:
-            raise ValueError(f"device_map must name one device for the whole model, {{'': 'cuda:0'}}; got {device_map!r}.")
+            raise ValueError(
+                f"device_map must name one device for the whole model, {{'': 'cuda:0'}}; got {device_map!r}."
+            )
         device_map = device_map[""]
     if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
         device_map = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device("cpu" if device_map is None else f"cuda:{device_map}" if isinstance(device_map, int) else device_map)
+        device = torch.device(
+            "cpu" if device_map is None else f"cuda:{device_map}" if isinstance(device_map, int) else device_map
+        )
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{device_map!r} is no device; there are 'auto', 'cpu', 'cuda', 'cuda:0', 'mps'.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"The device {device} was asked for, but this PyTorch sees no CUDA device. Use 'cpu' or 'auto'.")
+        raise ValueError(
+            f"The device {device} was asked for, but this PyTorch sees no CUDA device. Use 'cpu' or 'auto'."
+        )
     return device
 
 
@@ -196,7 +204,9 @@ class Model(nn.Module):
     def loading_arguments(cls) -> frozenset[str]:
         """Keywords of from_pretrained that are no fields of a config."""
         own = {p.name for p in inspect.signature(cls.from_pretrained).parameters.values() if p.kind is p.KEYWORD_ONLY}
-        return frozenset(own | cls._init_names() | ALIASES["from_pretrained"].keys() | WITHOUT_EFFECT["from_pretrained"])
+        return frozenset(
+            own | cls._init_names() | ALIASES["from_pretrained"].keys() | WITHOUT_EFFECT["from_pretrained"]
+        )
 
     @classmethod
     def _init_names(cls) -> set[str]:
@@ -238,7 +248,9 @@ class Model(nn.Module):
         the class.
         Raises ValueError when a tensor is missing, has another shape, or a file is damaged; all of them are named.
         """
-        where = dict(zip(HUB_ARGUMENTS, (revision, subfolder, cache_dir, force_download, local_files_only, token), strict=True))
+        where = dict(
+            zip(HUB_ARGUMENTS, (revision, subfolder, cache_dir, force_download, local_files_only, token), strict=True)
+        )
         overrides = rename_keywords(overrides, "from_pretrained")
         dtype = overrides.pop("dtype", dtype)
         where["token"] = overrides.pop("token", token)
@@ -281,7 +293,9 @@ class Model(nn.Module):
             raise TypeError(f"config must be a Config or a name, got {type(config).__name__}.")
         for key, value in overrides.items():
             if key not in config.keywords() | set(config.extra):
-                raise unknown_argument(key, config.keywords() | cls.loading_arguments(), f"{cls.__name__}.from_pretrained")
+                raise unknown_argument(
+                    key, config.keywords() | cls.loading_arguments(), f"{cls.__name__}.from_pretrained"
+                )
             setattr(config, key, value)
         if name is not None:
             config.name_or_path = str(name)
@@ -300,7 +314,9 @@ class Model(nn.Module):
     ) -> None:
         kind = type(self).__name__
         if report.mismatched and not ignore_mismatched:
-            lines = "\n".join(f"  {n}: {list(file)} in the checkpoint, {list(ours)} here" for n, file, ours in report.mismatched)
+            lines = "\n".join(
+                f"  {n}: {list(file)} in the checkpoint, {list(ours)} here" for n, file, ours in report.mismatched
+            )
             raise ValueError(
                 f"{name} does not fit {kind} as its config describes it:\n{lines}\n"
                 "Change the config, or pass ignore_mismatched_sizes=True to draw these anew."
@@ -407,7 +423,13 @@ class Model(nn.Module):
             self.save_pretrained(folder, max_shard_size=max_shard_size, variant=variant)
             message = commit_message or f"Upload {type(self).__name__}"
             return upload(
-                folder, repo_id, token=token, private=private, revision=revision, commit_message=message, create_pr=create_pr
+                folder,
+                repo_id,
+                token=token,
+                private=private,
+                revision=revision,
+                commit_message=message,
+                create_pr=create_pr,
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -431,7 +453,9 @@ class Model(nn.Module):
         return {"input_ids": torch.tensor([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], device=self.device)}
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        embeddings = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
+        embeddings = (
+            {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
+        )
         return sum(
             p.numel() for p in self.parameters() if id(p) not in embeddings and (p.requires_grad or not only_trainable)
         )
@@ -587,7 +611,9 @@ def check_counts(config: Config, shards: list[Shard]) -> None:
             raise ValueError(f"{config.name_or_path}: {name} is {value}, which the checkpoint cannot hold.")
 
 
-def checkpoint_dtype(asked: torch.dtype | None, config: Config, shards: list[Shard], device: torch.device) -> torch.dtype:
+def checkpoint_dtype(
+    asked: torch.dtype | None, config: Config, shards: list[Shard], device: torch.device
+) -> torch.dtype:
     """What was asked for, else the config's, else the first float tensor's; float16 on a CPU becomes float32."""
     if asked is not None:
         return asked

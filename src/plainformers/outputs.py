@@ -24,7 +24,9 @@ class ModelOutput:
     """Base of all outputs; a subclass is a dataclass whose fields default to None."""
 
     def keys(self) -> list[str]:
-        return [f.name for f in fields(self) if not f.metadata.get("outside_tuple") and getattr(self, f.name) is not None]
+        return [
+            f.name for f in fields(self) if not f.metadata.get("outside_tuple") and getattr(self, f.name) is not None
+        ]
 
     def values(self) -> list[Any]:
         return [getattr(self, name) for name in self.keys()]

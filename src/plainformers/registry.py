@@ -95,7 +95,11 @@ def module_path(file: str) -> str:
 
 def public_names() -> dict[str, tuple[str, str]]:
     """Every public name -> (module, name in that module)."""
-    names = {name: (f"plainformers.{module}", RENAMED.get(name, name)) for module, line in _PUBLIC.items() for name in line.split()}
+    names = {
+        name: (f"plainformers.{module}", RENAMED.get(name, name))
+        for module, line in _PUBLIC.items()
+        for name in line.split()
+    }
     for entry in MODELS.values():
         for name in (entry.config, *entry.heads.values(), *MODEL_NAMES.get(entry.file, ())):
             names[name] = (module_path(entry.file), name)

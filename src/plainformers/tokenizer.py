@@ -61,8 +61,6 @@ BERT_SETTINGS = {  # -> what BertNormalizer calls it
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-
-
 CALL_ARGUMENTS = ("text", "text_pair", "text_target", "text_pair_target", *Call._fields)
 
 
@@ -294,11 +292,13 @@ class Tokenizer:
     # ---- Ids that are made already
 
     def prepare_for_model(self, ids: list[int], pair_ids: list[int] | None = None, **options: Any) -> BatchEncoding:
-        """Frames, cuts and pads one row of ids as a call would. options: arguments of a call."""
-        options.pop("prepend_batch_axis", None)
-        call = Call(**resolve_keywords(options, Call._fields, "prepare_for_model"))
+        """Frames, cuts and pads one row of ids as a call would. options: arguments of a call, prepend_batch_axis."""
+        options = resolve_keywords(options, (*Call._fields, "prepend_batch_axis"), "prepare_for_model")
+        kind, rows = options.pop("return_tensors", None), options.pop("prepend_batch_axis", False)
+        call = Call(**options)
         cut, pad = plan(self, call, pair_ids is not None)
-        return finish(self, [self._frame(ids, pair_ids, cut, call.add_special_tokens)], False, cut, pad, call)
+        encoding = self._frame(ids, pair_ids, cut, call.add_special_tokens)
+        return finish(self, [encoding], False, cut, pad, call).convert_to_tensors(kind, rows)
 
     def _frame(
         self, ids: list[int], pair: list[int] | None, cut: Any = None, add_special_tokens: bool = True

@@ -176,6 +176,7 @@ def read_backend(path: Path) -> Backend:
     data = path.read_bytes()
     try:
         backend = Backend.from_buffer(data)
+        frame = backend.encode("", add_special_tokens=True)
     except BaseException as reason:  # a panic of the library is no Exception
         if isinstance(reason, KeyboardInterrupt | SystemExit | MemoryError):
             raise
@@ -184,9 +185,10 @@ def read_backend(path: Path) -> Backend:
     if found := re.search(r'"added_tokens"\s*:\s*(?=\[)', text):
         for token in json.JSONDecoder().raw_decode(text, found.end())[0]:
             check_id(backend, token["content"], token["id"], path)
-    frame = backend.encode("", add_special_tokens=True)
-    for token, token_id in zip(frame.tokens, frame.ids, strict=True):
-        check_id(backend, token, token_id, path)
+    columns = zip(frame.tokens, frame.ids, frame.special_tokens_mask, frame.attention_mask, strict=True)
+    for token, token_id, special, real in columns:
+        if special and real:
+            check_id(backend, token, token_id, path)
     return backend
 
 

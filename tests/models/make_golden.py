@@ -91,7 +91,11 @@ def golden_head_mask(row: Row) -> None:
         out = model(**inputs, head_mask=mask, output_attentions=True)
         tensors |= {f"{len(shape)}/head_mask": mask}
         tensors |= {f"{len(shape)}/{name}": value for name, value in flatten_outputs(out).items()}
-    save_file(tensors, GOLDEN / f"{row.name}-head-mask.safetensors", metadata={"reference": f"transformers {transformers.__version__}"})
+    save_file(
+        tensors,
+        GOLDEN / f"{row.name}-head-mask.safetensors",
+        metadata={"reference": f"transformers {transformers.__version__}"},
+    )
     print(row.name, "head mask")
 
 

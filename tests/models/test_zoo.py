@@ -106,7 +106,11 @@ def test_loss_and_gradients_equal_the_reference(row, head, case):
     out.loss.backward()
     got = summarise_gradients(model)
     # version 5 of the reference trains DistilBERT's sines; the paper, version 4 and we do not
-    fixed = {"gradient.distilbert.embeddings.position_embeddings.weight"} if row.config.get("sinusoidal_pos_embds") else set()
+    fixed = (
+        {"gradient.distilbert.embeddings.position_embeddings.weight"}
+        if row.config.get("sinusoidal_pos_embds")
+        else set()
+    )
     assert got.keys() == {name for name in expected if name.startswith("gradient.")} - fixed
     for name, value in got.items():
         torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")

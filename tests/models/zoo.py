@@ -90,7 +90,13 @@ ROWS = (
         ("masked-lm", "pretraining"),
         "google/bert_uncased_L-4_H-256_A-4",
     ),
-    Row("bert-regression", "bert", BERT | {"num_labels": 1}, ("sequence-classification",), "cross-encoder/stsb-TinyBERT-L-4"),
+    Row(
+        "bert-regression",
+        "bert",
+        BERT | {"num_labels": 1},
+        ("sequence-classification",),
+        "cross-encoder/stsb-TinyBERT-L-4",
+    ),
     Row(
         "bert-multi-label",
         "bert",
@@ -98,11 +104,19 @@ ROWS = (
         ("sequence-classification",),
         "unitary/toxic-bert",
     ),
-    Row("distilbert", "distilbert", DISTILBERT | {"num_labels": 2}, DISTILBERT_HEADS, "distilbert-base-uncased", head_mask=True),
+    Row(
+        "distilbert",
+        "distilbert",
+        DISTILBERT | {"num_labels": 2},
+        DISTILBERT_HEADS,
+        "distilbert-base-uncased",
+        head_mask=True,
+    ),
     Row(
         "distilbert-relu-sines",
         "distilbert",
-        DISTILBERT | {"activation": "relu", "sinusoidal_pos_embds": True, "num_labels": 3, "tie_word_embeddings": False},
+        DISTILBERT
+        | {"activation": "relu", "sinusoidal_pos_embds": True, "num_labels": 3, "tie_word_embeddings": False},
         ("base", "masked-lm", "sequence-classification"),
         "distilbert-base-multilingual-cased",
     ),
@@ -169,7 +183,9 @@ def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tens
     if head in ("masked-lm", "causal-lm"):
         return {"labels": words}
     if head == "pretraining":
-        return {"labels": words} | ({"next_sentence_label": draw_ids("next", (B,), 0, 2)} if row.model_type == "bert" else {})
+        return {"labels": words} | (
+            {"next_sentence_label": draw_ids("next", (B,), 0, 2)} if row.model_type == "bert" else {}
+        )
     if head == "next-sentence":
         return {"labels": draw_ids("next", (B,), 0, 2)}
     if head == "multiple-choice":
@@ -201,7 +217,9 @@ def flatten_outputs(out: Any) -> dict[str, torch.Tensor]:
 def summarise_gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Per parameter with a gradient: its norm and its product with a drawn direction."""
     return {
-        f"gradient.{name}": torch.stack([p.grad.norm(), (p.grad * draw(f"direction {name}", tuple(p.shape), 1.0)).sum()])
+        f"gradient.{name}": torch.stack(
+            [p.grad.norm(), (p.grad * draw(f"direction {name}", tuple(p.shape), 1.0)).sum()]
+        )
         for name, p in model.named_parameters()
         if p.grad is not None
     }

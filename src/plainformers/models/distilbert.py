@@ -92,9 +92,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, attend: Attend, head_mask: Tensor | None) -> Tensor:
         B, T, C = x.shape
-        q, k, v = (
-            y.view(B, T, self.heads, -1).transpose(1, 2) for y in project(x, self.q_lin, self.k_lin, self.v_lin)
-        )
+        q, k, v = (y.view(B, T, self.heads, -1).transpose(1, 2) for y in project(x, self.q_lin, self.k_lin, self.v_lin))
         x = attend(
             q,
             k,
