@@ -1,7 +1,7 @@
 """The table of everything: model_type -> file, class names; public name -> module. Data only; imports nothing.
 
 A third party adds a model by writing into the table: `MODELS["mine"] = Entry("package.module", "MyConfig", {"base": "MyModel"})`
-(a file name with a dot is a full module path) and `TOKENIZERS["mine"]`.
+(a file name with a dot is a full module path) and `TOKENIZERS["mine"]` with the name of a tokenizer class.
 """
 
 from typing import NamedTuple
@@ -44,8 +44,27 @@ MODELS: dict[str, Entry] = {
     ),
 }
 
-# model_type -> the tokenizer class to take when the folder does not name one
-TOKENIZERS: dict[str, str] = {"bert": "BertTokenizer", "distilbert": "DistilBertTokenizer"}
+# model_type -> the tokenizer class for folders whose tokenizer files name none
+TOKENIZERS: dict[str, str] = {
+    "albert": "AlbertTokenizer",
+    "bart": "BartTokenizer",
+    "bert": "BertTokenizer",
+    "camembert": "CamembertTokenizer",
+    "convbert": "ConvBertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "electra": "ElectraTokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "layoutlm": "LayoutLMTokenizer",
+    "llama": "LlamaTokenizer",
+    "lxmert": "LxmertTokenizer",
+    "mobilebert": "MobileBertTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "roberta": "RobertaTokenizer",
+    "squeezebert": "SqueezeBertTokenizer",
+    "t5": "T5Tokenizer",
+    "whisper": "WhisperTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+}
 
 # names of a model file that are public beside its models and config
 MODEL_NAMES: dict[str, tuple[str, ...]] = {

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as Backend
 from .aliases import resolve_keywords
 from .hub import file_in, names_in, upload
 from .logging import once
+from .registry import TOKENIZERS
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
@@ -83,27 +84,6 @@ FAMILIES: dict[str, Family] = {
     "T5Tokenizer": Family(_tokens("eos=</s> unk=<unk> pad=<pad>"), WITHOUT_TYPES),
     "LlamaTokenizer": Family(_tokens("bos=<s> eos=</s> unk=<unk>"), WITHOUT_TYPES, "left"),
 }
-# model_type in config.json -> tokenizer class, for folders whose tokenizer files name none
-MODEL_TYPES: dict[str, str] = {
-    "albert": "AlbertTokenizer",
-    "bart": "BartTokenizer",
-    "bert": "BertTokenizer",
-    "camembert": "CamembertTokenizer",
-    "convbert": "ConvBertTokenizer",
-    "distilbert": "DistilBertTokenizer",
-    "electra": "ElectraTokenizer",
-    "gpt2": "GPT2Tokenizer",
-    "layoutlm": "LayoutLMTokenizer",
-    "llama": "LlamaTokenizer",
-    "lxmert": "LxmertTokenizer",
-    "mobilebert": "MobileBertTokenizer",
-    "mpnet": "MPNetTokenizer",
-    "roberta": "RobertaTokenizer",
-    "squeezebert": "SqueezeBertTokenizer",
-    "t5": "T5Tokenizer",
-    "whisper": "WhisperTokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
-}
 
 
 class TokenizerFiles(NamedTuple):
@@ -124,7 +104,7 @@ class TokenizerFiles(NamedTuple):
         named = self.config.get("tokenizer_class") or self.model.get("tokenizer_class")
         if isinstance(named, str):
             return named.removesuffix("Fast")
-        return MODEL_TYPES.get(str(self.model.get("model_type")))
+        return TOKENIZERS.get(str(self.model.get("model_type")))
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,263 @@
+"""The rules of the project's structure: who imports whom, how long a file may be, what a model file looks like."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import plainformers
+from plainformers.model import Model
+from plainformers.registry import AUTO_CLASSES, MODEL_NAMES, MODELS, public_names
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "plainformers"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODEL_FILES = [path for path in sorted((PACKAGE / "models").glob("*.py")) if path.stem != "__init__"]
+SHARED = [path for path in FILES if path not in MODEL_FILES]
+
+LEAVES = {"attention", "linear", "sequences", "losses", "cache", "activations", "outputs", "batching"}
+# module -> the modules of this package that it may import; what stands in no row may import anything but a model file
+MAY_IMPORT = {
+    **dict.fromkeys(LEAVES | {"registry", "aliases", "logging", "hub"}, set()),
+    "modeling_outputs": {"outputs"},
+    "config": {"aliases", "hub"},
+    "checkpoint": {"hub"},
+    "model": {"aliases", "checkpoint", "config", "hub", "logging", "outputs"},
+    "encoding": {"aliases", "logging"},
+    "tokenizer_files": {"aliases", "hub", "logging", "registry"},
+    "tokenizer": {"aliases", "encoding", "hub", "logging", "registry", "tokenizer_files"},
+    "auto": {"aliases", "config", "registry"},
+    "models": LEAVES | {"config", "model"},
+}
+# module -> packages outside of the standard library that it may import when it is imported
+MAY_LOAD = {
+    **dict.fromkeys(["registry", "aliases", "logging", "hub", "config", "auto", "batching", "__init__"], set()),
+    **dict.fromkeys(["encoding", "tokenizer", "tokenizer_files"], {"tokenizers"}),
+    **dict.fromkeys(LEAVES - {"batching"}, {"torch", "numpy"}),
+    "checkpoint": {"torch", "safetensors"},
+    "model": {"torch"},
+    "models": {"torch"},
+}
+MOST_SHARED_LINES, MOST_SHARED, MOST_MODEL, MOST_FUNCTION = 12_000, 700, 900, 80
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def row(path: Path) -> str:
+    """The key of the tables above for a file."""
+    inside = path.relative_to(PACKAGE).with_suffix("").parts
+    return inside[0] if len(inside) > 1 else inside[-1]
+
+
+def own_imports(path: Path) -> set[str]:
+    """Modules of this package that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            depth = len(path.relative_to(PACKAGE).parts)
+            inside = node.level == depth  # counted from the package itself
+            if node.module and inside:
+                found.add(node.module.split(".")[0])
+            elif inside:
+                found |= {alias.name for alias in node.names}
+            else:
+                found.add(path.parent.name)
+    return found
+
+
+def top_imports(path: Path) -> set[str]:
+    """Packages outside of the standard library that are imported with the file."""
+    found = set()
+    for node in tree(path).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_one_way(path):
+    assert own_imports(path) <= MAY_IMPORT.get(row(path), own_imports(path) - {"models"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_are_light(path):
+    if row(path) in MAY_LOAD:
+        assert top_imports(path) <= MAY_LOAD[row(path)]
+    for node in ast.walk(tree(path)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+        banned = {"transformers", "accelerate", "peft", "pickle", "importlib.util", "runpy"}
+        if path.name == "checkpoint.py":
+            banned -= {"pickle"}  # for the name of the error that torch's restricted reader raises
+        assert not {n for n in names if n.split(".")[0] in banned or n in banned}
+
+
+def test_nothing_is_unpickled_or_executed():
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "compile", "pickle.load", "pickle.loads", "__import__"), name_of(path)
+            if called == "torch.load":
+                assert "weights_only=True" in ast.unparse(node), name_of(path)
+            if called.endswith("import_module"):
+                assert path.stem in ("__init__", "auto"), f"{name_of(path)}: modules come from the registry only"
+
+
+@pytest.mark.parametrize("path", MODEL_FILES, ids=name_of)
+def test_a_model_file_is_made_as_all_are(path):
+    module = tree(path)
+    imports = [n for n in ast.walk(module) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    assert set(imports) <= set(module.body), "imports stand at the top and are never conditional"
+    text = path.read_text(encoding="utf-8")
+    header = ast.get_docstring(module) or ""
+    assert "Paper: " in header and "Reference code: " in header and "Shapes: " in header
+    places = [text.index(f"\n# ---- {part}\n") for part in ("Configuration", "Layers", "Models")]
+    assert places == sorted(places) and text.rstrip().rpartition("\n\n")[2].startswith("HEADS = {")
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef):
+            assert not node.args.kwarg, f"{node.name} takes **{node.args.kwarg and node.args.kwarg.arg}"
+            if node.name == "forward":
+                assert not node.args.vararg
+        if isinstance(node, ast.ClassDef):
+            bases = {ast.unparse(base) for base in node.bases}
+            family = {base for base in bases if base.endswith("PreTrainedModel")}
+            assert bases <= {"nn.Module", "Model", "Config", "NamedTuple"} | family and len(bases) == 1, node.name
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in ("self.register_buffer", "hasattr", "getattr", "isinstance_of")
+
+
+def test_registry_files_and_heads_are_one():
+    assert {entry.file for entry in MODELS.values()} == {path.stem for path in MODEL_FILES}
+    for model_type, entry in MODELS.items():
+        module = importlib.import_module(f"plainformers.models.{entry.file}")
+        assert {head: kind.__name__ for head, kind in module.HEADS.items()} == entry.heads
+        assert set(entry.heads) <= set(AUTO_CLASSES)
+        config_class = getattr(module, entry.config)
+        assert config_class.model_type == model_type
+        for kind in module.HEADS.values():
+            assert kind.config_class is config_class and issubclass(kind, Model)
+        assert set(MODEL_NAMES[entry.file]) <= vars(module).keys()
+
+
+def test_public_names_exist_and_are_typed():
+    assert set(plainformers.__all__) == {*public_names(), "logging", "modeling_outputs"}
+    for name in plainformers.__all__:
+        assert getattr(plainformers, name) is not None
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    typed = {
+        alias.asname or alias.name for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    typed |= {target.id for node in stub.body if isinstance(node, ast.Assign) for target in node.targets}
+    assert typed == set(plainformers.__all__)
+    with pytest.raises(AttributeError, match="Did you mean 'BertModel'"):
+        plainformers.BertModl  # noqa: B018
+
+
+def test_top_level_names_of_leaves_are_unique():
+    seen: dict[str, str] = {}
+    for leaf in sorted(LEAVES):
+        for node in tree(PACKAGE / f"{leaf}.py").body:
+            names = [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
+            if isinstance(node, ast.Assign):
+                names += [t.id for t in node.targets if isinstance(t, ast.Name)]
+            for name in names:
+                assert name not in seen, f"{name} stands in {leaf}.py and {seen[name]}.py"
+                seen[name] = leaf
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_budgets():
+    assert sum(map(lines, SHARED)) <= MOST_SHARED_LINES
+    assert {name_of(p): lines(p) for p in SHARED if lines(p) > MOST_SHARED} == {}
+    assert {name_of(p): lines(p) for p in MODEL_FILES if lines(p) > MOST_MODEL} == {}
+    long = {}
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > MOST_FUNCTION:
+                long[f"{name_of(path)}:{node.name}"] = node.end_lineno - node.lineno + 1
+    assert long == {}
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.strip()
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = "{'torch', 'numpy', 'tokenizers', 'safetensors', 'huggingface_hub', 'tqdm', 'jinja2'}"
+    assert python(f"import plainformers, sys; print({heavy} & set(sys.modules))") == "set()"
+
+
+def test_models_are_imported_one_by_one():
+    code = "import plainformers, sys; plainformers.BertModel; print([m for m in sys.modules if m.startswith(PREFIX)])"
+    code = code.replace("PREFIX", "'plainformers.models.'")
+    assert python(code) == "['plainformers.models.bert']"
+
+
+ENTERED = """
+import sys, os, pathlib, plainformers
+from plainformers import {names}
+package = os.path.dirname(plainformers.__file__)
+{before}
+entered = set()
+def profile(frame, event, arg):
+    if event == "call" and frame.f_code.co_filename.startswith(package):
+        entered.add(frame.f_code.co_filename)
+sys.setprofile(profile)
+{action}
+sys.setprofile(None)
+print(len(entered), sorted(os.path.basename(f) for f in entered))
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory):
+    """A tiny classifier with its tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film"]) + "\n"
+    )
+    config = plainformers.BertConfig(
+        vocab_size=8, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8
+    )
+    plainformers.BertForSequenceClassification(config).save_pretrained(folder)
+    plainformers.BertTokenizer(folder / "vocab.txt").save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "before", "action", "most"),
+    [
+        (
+            "BertModel, BertConfig",
+            "import torch; m = BertModel(BertConfig(vocab_size=9, hidden_size=8, num_attention_heads=2)).eval(); "
+            "ids = torch.ones(1, 3).long(); m(ids)",
+            "m(ids)",
+            6,
+        ),
+        ("AutoModelForSequenceClassification as A", "A.from_pretrained(FOLDER)", "A.from_pretrained(FOLDER)", 10),
+        ("pipeline", "pipe = pipeline('text-classification', model=FOLDER); pipe('a')", "pipe('a good film')", 10),
+    ],
+    ids=["forward", "from_pretrained", "pipe"],
+)
+def test_few_files_are_entered(names, before, action, most, tiny_folder):
+    """To follow a call, a reader opens few files; the reference enters 12, 30 and 16."""
+    before, action = (part.replace("FOLDER", repr(str(tiny_folder))) for part in (before, action))
+    count, _, files = python(ENTERED.format(names=names, before=before, action=action)).partition(" ")
+    assert int(count) <= most, files
