@@ -2,8 +2,8 @@
 
     python recipes/sentiment/shrink.py --model FOLDER --data FOLDER [--out src/plainformers/builtin/sentiment]
 
-Matrices are stored as int8 with a scale per row; loading gives float32 back. Both accuracies are printed, so that what the
-rounding costs is seen.
+Matrices are stored as int8 with a scale per row; loading gives float32 back. Both accuracies are printed, so that what
+the rounding costs is seen.
 """
 
 import argparse

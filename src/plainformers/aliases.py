@@ -27,9 +27,9 @@ WITHOUT_EFFECT: dict[str, frozenset[str]] = {
     # low_cpu_mem_usage: loading always maps the file. trust_remote_code: no code of a repository is ever run.
     # weights_only: pickles are always read by the restricted reader. use_fast: every tokenizer is the fast one.
     "from_pretrained": frozenset(
-        "low_cpu_mem_usage _fast_init trust_remote_code weights_only resume_download proxies mirror".split()
+        ["low_cpu_mem_usage", "_fast_init", "trust_remote_code", "weights_only", "resume_download", "proxies", "mirror"]
     ),
-    "pipeline": frozenset("trust_remote_code use_fast framework".split()),
+    "pipeline": frozenset(["trust_remote_code", "use_fast", "framework"]),
 }
 
 
@@ -48,9 +48,19 @@ def unknown_argument(name: str, allowed: Iterable[str], where: str) -> TypeError
 
 
 def rename_keywords(given: dict[str, Any], where: str) -> dict[str, Any]:
-    """The given keywords under our names, without those that change nothing; unknown ones are left as they are."""
+    """The given keywords under our names, without those that change nothing; unknown ones are left as they are.
+
+    Raises TypeError for one that is given in two spellings.
+    """
     aliases, ignored = ALIASES.get(where, {}), WITHOUT_EFFECT.get(where, frozenset())
-    return {aliases.get(k, k): v for k, v in given.items() if k not in ignored}
+    renamed: dict[str, Any] = {}
+    for keyword, value in given.items():
+        ours = aliases.get(keyword, keyword)
+        if ours in renamed:
+            raise TypeError(f"{where} got {ours!r} twice, in two spellings.")
+        if keyword not in ignored:
+            renamed[ours] = value
+    return renamed
 
 
 def resolve_keywords(

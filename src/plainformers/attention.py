@@ -1,7 +1,7 @@
 """Scaled dot-product attention: one contract, several kernels.
 
-A model calls `bind_attention` once per forward pass, above its layers, and hands them the function that comes back. A layer calls
-`attend(q, k, v, scale=..., dropout=...)` and knows nothing of masks or kernels.
+A model calls `bind_attention` once per forward pass, above its layers, and hands them the function that comes back. A
+layer calls `attend(q, k, v, scale=..., dropout=...)` and knows nothing of masks or kernels.
 Shapes: B batch, H heads, G key/value heads (G divides H), Q query tokens, K key tokens, D head size.
 """
 
@@ -62,7 +62,8 @@ class Span(NamedTuple):
 
 
 def dense_mask(span: Span, mask: Any) -> Tensor | None:
-    """A mask that broadcasts to [B, H, Q, K]: bool with True = may be seen, or float to be added; None when all is seen.
+    """A mask that broadcasts to [B, H, Q, K]: bool with True = may be seen, or float to be added; None when all is
+    seen.
 
     mask: None, [B, K] with 1 = real token, [B, Q, K], [B, 1 or H, Q, K] bool or float, or a packed batch (`lengths`).
     A 4-D mask says everything itself; nothing causal is added to it.

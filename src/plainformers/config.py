@@ -1,7 +1,7 @@
 """Config: the base of every model's configuration, and the reading of config.json.
 
-A model file declares one dataclass, a field per key of its config.json. What a file holds beyond the fields is kept in `extra`
-and saved back as it came; what a caller misspells is an error.
+A model file declares one dataclass, a field per key of its config.json. What a file holds beyond the fields is kept in
+`extra` and saved back as it came; what a caller misspells is an error.
 """
 
 import copy
@@ -14,16 +14,25 @@ import os
 import re
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .aliases import ALIASES, did_you_mean, resolve_keywords, unknown_argument
+from .aliases import ALIASES, did_you_mean, rename_keywords, resolve_keywords, unknown_argument
 from .hub import fetch, file_in, names_in, upload
 
 # arguments of every from_pretrained that say where files come from
 HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
 MOST_LAYERS = 10_000  # of anything that makes one module each; more is a damaged or hostile file
+MOST_LABELS = 1_000_000
+# what users set on any config; no forward pass of ours reads them where they are no fields
+NOTES = frozenset({
+    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "mask_token_id", "decoder_start_token_id",
+    "use_cache", "tokenizer_class", "finetuning_task", "task_specific_params",
+})  # fmt: skip
+# what classes with an __init__ of their own hand to the base, too
+BASE_ARGUMENTS = NOTES | {"is_decoder", "add_cross_attention", "chunk_size_feed_forward", "tie_encoder_decoder"}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -39,6 +48,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def load_config_dict(name: str | os.PathLike[str], **where: Any) -> dict[str, Any]:
     """The content of a model's config.json; where: the arguments of hub.fetch."""
+    name = name if isinstance(name, str) else Path(name)
     folder = fetch(name, lambda names: [n for n in names if n == "config.json"], **where)
     path = file_in(folder, "config.json")
     if path is None:
@@ -61,8 +71,8 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(value, bool):
         return hint is bool
     if hint is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
-    return isinstance(value, hint)
+        return isinstance(value, (int, float)) and abs(value) < math.inf  # a nan is not, an int may be of any size
+    return not isinstance(hint, type) or isinstance(value, hint)  # a subclass may declare what JSON does not know
 
 
 @functools.cache
@@ -73,6 +83,32 @@ def field_types(config_class: type) -> dict[str, Any]:
 
 def label_names(count: int) -> dict[int, str]:
     return {i: f"LABEL_{i}" for i in range(count)}
+
+
+def read_labels(labels: Any) -> dict[int, str]:
+    """id2label of a file (whose keys are texts) or of a call; None means two labels."""
+    try:
+        return label_names(2) if labels is None else {int(i): str(label) for i, label in labels.items()}
+    except (AttributeError, ValueError, TypeError) as error:
+        raise ValueError(f"id2label must map numbers to names, got {labels!r:.100}.") from error
+
+
+def wrong_size(name: str, value: int) -> str | None:
+    """What is wrong with a whole number, by the name of its field."""
+    if not re.search(r"(_size|_layers?|_heads|_embeddings|_positions|_experts|^dim|_dim)$", name):
+        return None if abs(value) < 2**63 else f"{name} must be a 64-bit number, got {value!r:.40}"
+    most = MOST_LAYERS if counts_modules(name) else 2**31 - 1
+    least = 0 if counts_modules(name) or re.search(r"^type_|^chunk|_(embeddings|positions)$", name) else 1
+    return None if least <= value <= most else f"{name} must be between {least} and {most}, got {value!r:.40}"
+
+
+def wrong_number(name: str, value: float) -> str | None:
+    """What is wrong with a number, by the name of its field."""
+    if re.search(r"(dropout|_prob|_pdrop)$", name):
+        return None if 0 <= value <= 1 else f"{name} is a probability, from 0 to 1, got {value!r:.40}"
+    if re.search(r"(_range|_std|_eps|_epsilon)$", name):
+        return None if 0 <= value < 1e6 else f"{name} must not be negative or huge, got {value!r:.40}"
+    return None
 
 
 @dataclass(init=False)
@@ -94,6 +130,7 @@ class Config:
     problem_type: str | None = None  # regression, single_label_classification or multi_label_classification
     output_attentions: bool = False
     output_hidden_states: bool = False
+    return_dict: bool = True  # False: a model gives tuples
     is_encoder_decoder: bool = False
     tie_word_embeddings: bool = True
     name_or_path: str = dataclasses.field(default="", compare=False)
@@ -109,19 +146,33 @@ class Config:
             raise TypeError(f"{type(self).__name__} got {', '.join(twice)} twice: in order and by name.")
         keywords = dict(zip(own, args, strict=False)) | keywords
         given = resolve_keywords(keywords, self.keywords() | set(self.extra), "config", type(self).__name__)
-        count = given.pop("num_labels", None)
-        if count is not None and "id2label" in given and len(given["id2label"] or ()) != count:
-            raise ValueError(f"num_labels is {count}, but id2label names {len(given['id2label'] or ())} labels.")
         for f in dataclasses.fields(self):
             if f.name not in given and f.name not in self.__dict__:
                 default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
                 object.__setattr__(self, f.name, default)
-        for name, value in given.items():
-            setattr(self, name, value)
-        if count is not None and "id2label" not in given:
-            self.num_labels = count
         if not self.label2id:
             object.__setattr__(self, "label2id", {label: i for i, label in self.id2label.items()})
+        self._change(given)
+
+    def _change(self, given: dict[str, Any]) -> None:
+        """Sets fields, then checks all of them."""
+        places: dict[str, str] = {}
+        for name in given:
+            ours = type(self).attribute_map.get(name, name)
+            other = places.setdefault(ours, name)
+            if given[other] != given[name]:
+                raise ValueError(
+                    f"{other}={given[other]!r:.40} and {name}={given[name]!r:.40} name the same; give one of them."
+                )
+        if given.get("num_labels") is not None and given.get("id2label") is not None:
+            names = read_labels(given["id2label"])
+            if len(names) != given["num_labels"]:
+                raise ValueError(f"num_labels is {given['num_labels']!r}, but id2label names {len(names)} labels.")
+        # setting the one makes the other: the names after their number, and their inverse last
+        order = {"num_labels": 0, "id2label": 2, "label2id": 3}
+        for name in sorted(given, key=lambda name: order.get(name, 1)):
+            if name != "num_labels" or given[name] is not None:
+                setattr(self, name, given[name])
         self.validate()
 
     # ---- Names
@@ -130,7 +181,8 @@ class Config:
     def keywords(cls) -> set[str]:
         """The names that a caller may set."""
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
-        return names | set(cls.attribute_map) | {"num_labels"}
+        notes = NOTES if cls.__init__ is Config.__init__ else BASE_ARGUMENTS
+        return names | set(cls.attribute_map) | {"num_labels"} | notes
 
     def __getattr__(self, name: str) -> Any:
         # only called for what is no field
@@ -153,9 +205,8 @@ class Config:
         if name == "dtype" and value is not None:
             value = str(value).removeprefix("torch.")
         if name == "id2label":
-            value = label_names(2) if value is None else {int(i): label for i, label in value.items()}
-            if len(self.__dict__.get("label2id", ())) != len(value):
-                object.__setattr__(self, "label2id", {label: i for i, label in value.items()})
+            value = read_labels(value)
+            object.__setattr__(self, "label2id", {label: i for i, label in value.items()})
         if name == "label2id" and value is None:
             value = {label: i for i, label in self.id2label.items()}
         # the class, not the instance, says what is a field, a property or a private note
@@ -170,8 +221,8 @@ class Config:
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 10_000_000:
-            raise ValueError(f"num_labels must be a number of labels, got {count!r}.")
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_LABELS:
+            raise ValueError(f"num_labels must be a number from 0 to {MOST_LABELS}, got {count!r:.40}.")
         if count != len(self.id2label):
             self.id2label = label_names(count)
 
@@ -189,13 +240,11 @@ class Config:
             if not fits(value, hint):
                 kind = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
                 wrong.append(f"{name} must be {kind}, got {value!r:.100}")
-            elif isinstance(value, int) and not isinstance(value, bool):
-                most = MOST_LAYERS if counts_modules(name) else 2**31 - 1
-                if re.search(r"(_size|_layers?|_heads|_embeddings|_positions|_experts|^dim|_dim)$", name):
-                    if not 0 <= value <= most:
-                        wrong.append(f"{name} must be between 0 and {most}, got {value}")
-                elif abs(value) >= 2**63:
-                    wrong.append(f"{name} must be a 64-bit number, got {value!r:.40}")
+                continue
+            found = wrong_size(name, value) if isinstance(value, int) and not isinstance(value, bool) else None
+            found = found or (wrong_number(name, value) if isinstance(value, (int, float)) else None)
+            if found:
+                wrong.append(found)
         if wrong:
             raise ValueError(f"{type(self).__name__} ({self.name_or_path or 'made in code'}): {'; '.join(wrong)}.")
 
@@ -211,26 +260,30 @@ class Config:
     ) -> Any:
         """Reads config.json of a folder or a repository.
 
-        keywords: revision, subfolder, cache_dir, force_download, local_files_only, token; anything else overrides a field.
+        keywords: revision, subfolder, cache_dir, force_download, local_files_only, token; others override fields.
         return_unused_kwargs: give (config, keywords that are no fields) instead of raising.
         """
+        keywords = rename_keywords(keywords, "from_pretrained")
         where = {name: keywords.pop(name) for name in HUB_ARGUMENTS if name in keywords}
-        values = load_config_dict(pretrained_model_name_or_path, **where)
-        return cls.from_dict(
-            values,
-            name_or_path=str(pretrained_model_name_or_path),
-            return_unused_kwargs=return_unused_kwargs,
-            **keywords,
-        )
+        name = pretrained_model_name_or_path
+        values = load_config_dict(name, **where)
+        return cls.from_dict(values, name_or_path=str(name), return_unused_kwargs=return_unused_kwargs, **keywords)
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any) -> Any:
+    def from_dict(
+        cls,
+        config_dict: dict[str, Any],
+        *,
+        name_or_path: str = "",
+        return_unused_kwargs: bool = False,
+        **overrides: Any,
+    ) -> Any:
         """A config from the content of a config.json; overrides name fields, aliases or keys of the dictionary."""
         kind = config_dict.get("model_type")
         if cls.model_type and kind not in (None, "", cls.model_type):
             raise ValueError(
-                f"This configuration says model_type {kind!r}; {cls.__name__} reads {cls.model_type!r}. "
-                "Use AutoConfig (or AutoModel…), which takes the right class."
+                f"The config of {name_or_path or 'this dictionary'} says model_type {kind!r:.40}; {cls.__name__} reads "
+                f"{cls.model_type!r}. Use AutoConfig (or AutoModel…), which takes the right class."
             )
         values = {k: v for k, v in config_dict.items() if k != "model_type"}
         for spelling, ours in ALIASES["config"].items():
@@ -238,38 +291,37 @@ class Config:
                 values[ours] = values[spelling]
         accepted = cls.keywords() | cls._init_names()
         fields = {k: copy.deepcopy(v) for k, v in values.items() if k in accepted and k not in cls.not_saved}
-        if "id2label" in fields:
+        if fields.get("id2label") is not None:
             fields.pop("num_labels", None)
-            fields["id2label"] = cls._read_labels(fields["id2label"])
-        config = cls(**fields)
+        config = cls(name_or_path=name_or_path, **fields)
         config.extra.update(
             {k: copy.deepcopy(v) for k, v in values.items() if k not in accepted and k not in ALIASES["config"]}
         )
-        config._file, config._loaded = dict(config_dict), copy.deepcopy(config._state())
-        allowed = accepted | set(config.extra)
-        overrides = {ALIASES["config"].get(k, k): v for k, v in overrides.items()}
-        unused = {k: overrides.pop(k) for k in list(overrides) if k not in allowed}
-        if unused and not return_unused_kwargs:
-            raise unknown_argument(next(iter(unused)), allowed, cls.__name__)
-        # num_labels first: it would draw new names over those of an id2label
-        for name in sorted(overrides, key=lambda name: name != "num_labels"):
-            setattr(config, name, overrides[name])
-        config.validate()
+        config._file, config._loaded = copy.deepcopy(config_dict), copy.deepcopy(config._state())
+        unused = config.override(overrides, raising=not return_unused_kwargs)
         return (config, unused) if return_unused_kwargs else config
 
-    @classmethod
-    def _read_labels(cls, labels: Any) -> dict[int, str] | None:
-        try:
-            return None if labels is None else {int(i): str(label) for i, label in labels.items()}
-        except (AttributeError, ValueError, TypeError) as error:
-            raise ValueError(f"id2label must map numbers to names, got {labels!r:.100}.") from error
+    def override(
+        self, changes: dict[str, Any], *, raising: bool = True, where: str = "", meant: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Sets fields, aliases or keys of the file; returns what is none of them, or raises TypeError for it.
+
+        where: what the error calls the function; meant: other words that a misspelt one may be.
+        """
+        allowed = self.keywords() | type(self)._init_names() | set(self.extra)
+        changes = rename_keywords(changes, "config")
+        unused = {k: changes.pop(k) for k in list(changes) if k not in allowed}
+        if unused and raising:
+            raise unknown_argument(next(iter(unused)), allowed | set(meant), where or type(self).__name__)
+        self._change(changes)
+        return unused
 
     @classmethod
     def _init_names(cls) -> set[str]:
         """Keywords of a user's subclass that has an __init__ of its own."""
-        return {
-            p.name for p in inspect.signature(cls.__init__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
-        }
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        return named - {"self"}
 
     @classmethod
     def from_json_file(cls, json_file: str | os.PathLike[str]) -> Any:
@@ -280,7 +332,7 @@ class Config:
         return state | self.extra
 
     def to_dict(self) -> dict[str, Any]:
-        """What save_pretrained writes: the file as it was read, with the changes since; or every field of a new config."""
+        """What save_pretrained writes: the file as it was read with the changes since, or every field of a new config."""
         state = self._state()
         file: dict[str, Any] | None = self.__dict__.get("_file")
         if file is None:
@@ -290,13 +342,14 @@ class Config:
             return {"model_type": self.model_type} | copy.deepcopy(result)
         result = copy.deepcopy(file)
         loaded = self._loaded
-        spelled = {ours: old for old, ours in (ALIASES["config"] | self.attribute_map).items() if old in file}
-        for name, value in state.items():
-            if name not in loaded or loaded[name] != value:
-                result[name if name in file else spelled.get(name, name)] = copy.deepcopy(value)
+        changed = {name: value for name, value in state.items() if name not in loaded or loaded[name] != value}
+        aliases = ALIASES["config"] | self.attribute_map
+        for name, value in changed.items():
+            spellings = [old for old in (name, *(old for old, ours in aliases.items() if ours == name)) if old in file]
+            result |= {spelling: copy.deepcopy(value) for spelling in spellings or [name]}
         for name in loaded.keys() - state.keys():
             result.pop(name, None)
-        if "num_labels" in result:
+        if "num_labels" in result and "id2label" in changed:
             result["num_labels"] = self.num_labels
         return result
 
@@ -321,13 +374,13 @@ class Config:
         """Writes config.json into a folder, which is made when it is not there."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        self.to_json_file(folder / "config.json")
+        # an interrupted save of a model may hold the config.json that counts, and is then where this one belongs
+        self.to_json_file(file_in(folder, "config.json") or folder / "config.json")
         if push_to_hub:
             upload(folder, repo_id or folder.name, token=token)
 
     def update(self, config_dict: dict[str, Any]) -> None:
-        for name, value in config_dict.items():
-            setattr(self, name, value)
+        self._change(dict(config_dict))
 
 
 def counts_modules(name: str) -> bool:

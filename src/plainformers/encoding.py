@@ -6,8 +6,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tokenizers import Encoding
-from tokenizers import Tokenizer as Backend
+from tokenizers import Encoding, Tokenizer as Backend
 
 from .aliases import did_you_mean
 from .logging import once

@@ -1,6 +1,7 @@
 """The two places where models call linear layers, so that faster ones can stand behind them.
 
-Plain calls today; a prepared model (fused query-key-value, packed or quantised weights) answers through the same functions.
+Plain calls today; a prepared model (fused query-key-value, packed or quantised weights) answers through the same
+functions.
 """
 
 from collections.abc import Callable

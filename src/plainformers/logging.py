@@ -8,7 +8,7 @@ import os
 import sys
 
 CRITICAL, DEBUG, ERROR, FATAL, INFO, WARNING, WARN, NOTSET = (
-    getattr(_logging, level) for level in "CRITICAL DEBUG ERROR FATAL INFO WARNING WARN NOTSET".split()
+    getattr(_logging, level) for level in ["CRITICAL", "DEBUG", "ERROR", "FATAL", "INFO", "WARNING", "WARN", "NOTSET"]
 )
 _ROOT = _logging.getLogger("plainformers")
 _said: set[str] = set()

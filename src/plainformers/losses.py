@@ -37,8 +37,8 @@ def sequence_loss(
 ) -> tuple[Tensor | None, Tensor | None]:
     """The loss of logits [B, N] for a problem_type; without one it follows from N and the labels, as users know it:
 
-    regression (squared error, labels [B] or [B, N]) when N is 1; single_label_classification (cross-entropy, labels [B])
-    when the labels are integers; multi_label_classification (binary cross-entropy, float labels [B, N]) otherwise.
+    regression (squared error, labels [B] or [B, N]) when N is 1; single_label_classification (cross-entropy, labels
+    [B]) when the labels are integers; multi_label_classification (binary cross-entropy, float labels [B, N]) otherwise.
     """
     if labels is None:
         return None, None

@@ -1,7 +1,7 @@
 """What models return: dataclasses that can also be read as the tuples and dictionaries that users know.
 
-`out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()` and `dict(out)` all work; a field that is None does not
-count in the tuple. Shapes: B batch, T tokens, C hidden size, V vocabulary, N labels, L layers, H heads.
+`out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()` and `dict(out)` all work; a field that is None
+does not count in the tuple. Shapes: B batch, T tokens, C hidden size, V vocabulary, N labels, L layers, H heads.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,8 @@ class ModelOutput:
         return tuple(self.values())
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        value = getattr(self, name, None)
+        return default if value is None else value
 
     def __getitem__(self, key: str | int | slice) -> Any:
         if not isinstance(key, str):

@@ -1,7 +1,7 @@
 """The table of everything: model_type -> file, class names; public name -> module. Data only; imports nothing.
 
-A third party adds a model by writing into the table: `MODELS["mine"] = Entry("package.module", "MyConfig", {"base": "MyModel"})`
-(a file name with a dot is a full module path) and `TOKENIZERS["mine"]` with the name of a tokenizer class.
+A third party adds a model by writing into the table: `MODELS["mine"] = Entry("package.module", "MyConfig", {"base":
+"MyModel"})` (a file name with a dot is a full module path) and `TOKENIZERS["mine"]` with the name of a tokenizer class.
 """
 
 from typing import NamedTuple
@@ -88,7 +88,8 @@ AUTO_CLASSES: dict[str, str] = {
 # module -> public names that stand in it
 _PUBLIC: dict[str, str] = {
     "auto": "AutoConfig " + " ".join(AUTO_CLASSES.values()),
-    "tokenizer": "AutoTokenizer BatchEncoding PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast Tokenizer "
+    "tokenizer": "AutoTokenizer BatchEncoding PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast "
+    "Tokenizer "
     "BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast",
     "config": "Config PretrainedConfig PreTrainedConfig",
     "model": "Model PreTrainedModel",

@@ -1,7 +1,7 @@
 """Where the sequences of a batch begin and end: one set of functions for padded and for packed batches.
 
-A padded batch has a mask [B, T], 1 = real token. A packed batch is one row of concatenated sequences, and the place of its mask
-is taken by `Packed`, which holds the lengths; linear layers then do no wasted work.
+A padded batch has a mask [B, T], 1 = real token. A packed batch is one row of concatenated sequences, and the place of
+its mask is taken by `Packed`, which holds the lengths; linear layers then do no wasted work.
 Shapes: B sequences (a packed batch has one row but B sequences), T tokens, C hidden size.
 """
 
@@ -31,9 +31,10 @@ class Packed:
         return [end - n for end, n in zip(ends, self.lengths, strict=True)]
 
     def check(self, B: int, T: int) -> None:
-        if (B, T) != (1, sum(self.lengths)):
+        if (1, sum(self.lengths)) != (B, T):
             raise ValueError(
-                f"A packed batch of lengths {self.lengths} needs input of shape [1, {sum(self.lengths)}], got [{B}, {T}]."
+                f"A packed batch of lengths {self.lengths} needs input of shape [1, {sum(self.lengths)}], got [{B}, "
+                f"{T}]."
             )
 
 

@@ -11,8 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Encoding
-from tokenizers import Tokenizer as Backend
+from tokenizers import AddedToken, Encoding, Tokenizer as Backend
 
 from .aliases import did_you_mean, resolve_keywords, unknown_argument
 from .encoding import (

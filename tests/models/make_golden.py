@@ -1,6 +1,7 @@
 """Makes the golden files with the reference library, which is needed here only: `make golden`.
 
-python tests/models/make_golden.py [ROW...]; under version 4 of the library only the head-mask files, which 5 cannot make.
+python tests/models/make_golden.py [ROW...]; under version 4 of the library only the head-mask files, which 5 cannot
+make.
 """
 
 import json
@@ -17,13 +18,21 @@ GOLDEN = Path(__file__).parent / "golden"
 CLASSES = {
     "bert": "Bert{} Model ForPreTraining LMHeadModel ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
     "ForMultipleChoice ForTokenClassification ForQuestionAnswering",
-    "distilbert": "DistilBert{} Model ForMaskedLM LMHeadModel ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
+    "distilbert": "DistilBert{} Model ForMaskedLM LMHeadModel ForMaskedLM ForNextSentencePrediction "
+    "ForSequenceClassification "
     "ForMultipleChoice ForTokenClassification ForQuestionAnswering",
 }
-ORDER = (
-    "base pretraining causal-lm masked-lm next-sentence sequence-classification multiple-choice token-classification "
-    "question-answering"
-).split()
+ORDER = [
+    "base",
+    "pretraining",
+    "causal-lm",
+    "masked-lm",
+    "next-sentence",
+    "sequence-classification",
+    "multiple-choice",
+    "token-classification",
+    "question-answering",
+]
 
 
 def reference_class(row: Row, head: str):

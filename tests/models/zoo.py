@@ -1,6 +1,7 @@
 """One row per model type or config switch: a tiny config, the heads to check, and what the reference library is asked.
 
-Weights are drawn from the name of each parameter, so no golden file stores them: the reference gets them as a checkpoint.
+Weights are drawn from the name of each parameter, so no golden file stores them: the reference gets them as a
+checkpoint.
 """
 
 import math

@@ -5,12 +5,12 @@ Reference code: https://github.com/google-research/bert/blob/master/modeling.py
 Shapes: B batch, T tokens, C hidden_size, H heads, D = C / H, V vocab_size, N labels, L layers, S choices.
 
 With config.is_decoder it is a causal decoder, with config.add_cross_attention one that reads an encoder's output.
-Different from Transformers: positions count from the first real token, so padding on the left changes nothing, and the pooler
-reads that token; head_mask is honoured.
+Different from Transformers: positions count from the first real token, so padding on the left changes nothing, and the
+pooler reads that token; head_mask is honoured.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,8 @@ class BertConfig(Config):
         super().validate()
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads ({self.num_attention_heads})."
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})."
             )
         if self.position_embedding_type != "absolute":
             raise ValueError(f"position_embedding_type must be 'absolute', got {self.position_embedding_type!r}.")
@@ -216,7 +217,7 @@ class BertEncoder(nn.Module):
         """L + 1 tensors [B, T, C]: the input, then the output of every layer."""
         hidden_states = (x,)
         for layer in self.layer:
-            x = checkpoint(layer, x, this, use_reentrant=False) if checkpointing else layer(x, this)  # type: ignore[assignment]
+            x = cast(Tensor, checkpoint(layer, x, this, use_reentrant=False)) if checkpointing else layer(x, this)
             hidden_states += (x,)
         return hidden_states
 
@@ -319,8 +320,8 @@ class BertModel(BertPreTrainedModel):
     ) -> BaseModelOutputWithPoolingAndCrossAttentions:
         """input_ids [B, T], or inputs_embeds [B, T, C] in their place; token_type_ids [B, T], 0 or 1.
 
-        attention_mask: 1 = real token, over the tokens in the cache and these; see attention.dense_mask for other shapes; Packed
-        for one row of concatenated sequences. head_mask [H] or [L, H]: 1 keeps a head, 0 silences it.
+        attention_mask: 1 = real token, over the tokens in the cache and these; attention.dense_mask has other
+        shapes; Packed for one row of concatenated sequences. head_mask [H] or [L, H]: 1 keeps a head, 0 silences it.
         encoder_hidden_states [B, K, C] and encoder_attention_mask [B, K]: for cross-attention.
         past_key_values, use_cache: for decoders. output_*: None is what the config says.
         """
@@ -394,7 +395,7 @@ class BertForPreTraining(BertPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> PreTrainingOutput:
-        """labels [B, T]: words, -100 where none is asked for; next_sentence_label [B]: 0 when the second sentence follows."""
+        """labels [B, T]: words, -100 where none is asked for; next_sentence_label [B]: 0: the second one follows."""
         encoded = self.bert(
             input_ids,
             attention_mask,
@@ -452,7 +453,7 @@ class BertLMHeadModel(BertPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> CausalLMOutputWithCrossAttentions:
-        """labels [B, T]: the input_ids themselves, -100 where none; logits_to_keep: logits of the last n tokens only."""
+        """labels [B, T]: the input_ids themselves, -100 where none; logits_to_keep: logits of the last n tokens."""
         decoded = self.bert(
             input_ids,
             attention_mask,

@@ -9,6 +9,7 @@ sequence heads read that token; head_mask is honoured.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -140,8 +141,8 @@ class Transformer(nn.Module):
         """L + 1 tensors [B, T, C]: the input, then the output of every layer."""
         hidden_states = (x,)
         for layer in self.layer:
-            again = (layer, x, attend, head_mask)
-            x = checkpoint(*again, use_reentrant=False) if checkpointing else layer(*again[1:])  # type: ignore[assignment]
+            inputs = (x, attend, head_mask)
+            x = cast(Tensor, checkpoint(layer, *inputs, use_reentrant=False)) if checkpointing else layer(*inputs)
             hidden_states += (x,)
         return hidden_states
 
@@ -198,8 +199,9 @@ class DistilBertModel(DistilBertPreTrainedModel):
     ) -> BaseModelOutput:
         """input_ids [B, T], or inputs_embeds [B, T, C] in their place.
 
-        attention_mask [B, T]: 1 = real token; see attention.dense_mask for other shapes; Packed for one row of concatenated
-        sequences. head_mask [H] or [L, H]: 1 keeps a head, 0 silences it. output_*: None is what the config says.
+        attention_mask [B, T]: 1 = real token; see attention.dense_mask for other shapes; Packed for one row of
+        concatenated sequences. head_mask [H] or [L, H]: 1 keeps a head, 0 silences it. output_*: None is what the
+        config says.
         """
         B, T, device = check_inputs(input_ids, inputs_embeds)
         config = self.config

@@ -22,7 +22,8 @@ from ..batching import in_order, map_in_windows, plan_batches
 from ..model import Model, as_device, as_dtype
 from ..tokenizer import BatchEncoding, Tokenizer
 
-TOKENS, ROWS = 2048, 64  # of one batch, padding counted
+# of one batch, padding counted: on a CPU more tokens than this leave its caches, a GPU wants many
+TOKENS, TOKENS_ON_GPU, ROWS = 1024, 16384, 256
 WINDOW = 1024  # inputs that are tokenised together
 BETWEEN_STEPS = frozenset({"return_tensors", "return_attention_mask"})  # keywords of preprocess that a call does not take
 PADDING = ("padding", "pad_to_multiple_of", "padding_side")
@@ -142,7 +143,8 @@ class Pipeline:
         for start in range(0, len(items), WINDOW):
             encoded = self.preprocess(list(items[start : start + WINDOW]), padding=False, return_tensors=None, **unpadded)
             lengths = [len(row) for row in encoded[self.model.main_input_name]]
-            for rows in plan_batches(lengths, tokens=TOKENS, rows=ROWS, fixed=batch_size):
+            tokens = TOKENS if self.device.type == "cpu" else TOKENS_ON_GPU
+            for rows in plan_batches(lengths, tokens=tokens, rows=ROWS, fixed=batch_size):
                 answers = self.postprocess(self.forward(self.collate(encoded, rows, before)), **after)
                 for row, answer in zip(rows, answers, strict=True):
                     yield start + row, answer

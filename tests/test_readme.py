@@ -1,0 +1,33 @@
+"""Every Python block of the README runs, in one process, one after the other."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_blocks_run(page, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+    assert blocks or page != "README.md"
+    script = tmp_path / "blocks.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    offline = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | offline
+    )
+    assert done.returncode == 0, done.stderr
+    if page == "README.md":
+        assert "POSITIVE" in done.stdout and "NEGATIVE" in done.stdout and "torch.bfloat16" in done.stdout
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert "://" in target or (ROOT / target).exists(), f"{page} links to {target}, which is not there"

@@ -1,0 +1,81 @@
+"""A real checkpoint against outputs that the reference library recorded: all-MiniLM-L6-v2 (make real)."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from assets import find
+from scipy.stats import spearmanr
+
+from plainformers import AutoModel, AutoTokenizer, Packed
+from plainformers.sequences import mean_tokens
+
+DATA = Path(__file__).parent / "data"
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    folder = find("minilm")
+    if folder is None:
+        pytest.skip("all-MiniLM-L6-v2 is not in the cache: make real downloads it")
+    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return json.loads((DATA / "expected" / "minilm.json").read_text(encoding="utf-8"))
+
+
+@torch.no_grad()
+def embed(minilm, texts, batch=32):
+    """[N, C]: the mean over the real tokens, of length 1."""
+    tokenizer, model = minilm
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    vectors = torch.empty(len(texts), model.config.hidden_size)
+    for start in range(0, len(order), batch):
+        rows = order[start : start + batch]
+        inputs = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=256, return_tensors="pt")
+        x = model(**inputs).last_hidden_state
+        vectors[rows] = F.normalize(mean_tokens(x, inputs["attention_mask"]), dim=-1)
+    return vectors
+
+
+def test_ids_hidden_states_and_embeddings(minilm, expected):
+    tokenizer, model = minilm
+    inputs = tokenizer(expected["sentences"], padding=True, return_tensors="pt")
+    assert inputs["input_ids"].tolist() == expected["input_ids"]
+    assert inputs["attention_mask"].tolist() == expected["attention_mask"]
+    with torch.no_grad():
+        x = model(**inputs).last_hidden_state
+    # recorded for all positions of the batch's first row, padding too, to 5 digits
+    real = inputs["attention_mask"][0].bool()
+    want = torch.tensor(expected["last_hidden_state_0_first8"])[real]
+    torch.testing.assert_close(x[0, real, :8], want, atol=2e-5, rtol=0)
+    vectors = embed(minilm, expected["sentences"])
+    torch.testing.assert_close(vectors, torch.tensor(expected["embeddings"]), atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_packed_and_left_padded_batches_give_the_same_embeddings(minilm, expected):
+    tokenizer, model = minilm
+    rows = tokenizer(expected["sentences"])["input_ids"]
+    packed = Packed(tuple(map(len, rows)))
+    x = model(input_ids=torch.tensor([sum(rows, [])]), attention_mask=packed).last_hidden_state
+    want = torch.tensor(expected["embeddings"])
+    torch.testing.assert_close(F.normalize(mean_tokens(x, packed), dim=-1), want, atol=2e-5, rtol=0)
+    left = tokenizer(expected["sentences"], padding=True, padding_side="left", return_tensors="pt")
+    x = model(**left).last_hidden_state
+    torch.testing.assert_close(F.normalize(mean_tokens(x, left["attention_mask"]), dim=-1), want, atol=2e-5, rtol=0)
+
+
+def test_sts_benchmark(minilm, expected):
+    with open(DATA / "stsb" / "stsb-en-test.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    first, second = (embed(minilm, [row[i] for row in rows]) for i in (0, 1))
+    rank = spearmanr([float(row[2]) for row in rows], (first * second).sum(-1).tolist())[0]
+    assert len(rows) == 1379
+    assert rank == pytest.approx(expected["stsb_en_test"]["spearman"], abs=1e-4) == pytest.approx(0.8203, abs=1e-4)
