@@ -53,8 +53,16 @@ format: $(VENV)/.installed-dev ## formats the code and mends what the linter can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-golden: $(VENV)/.installed-parity ## makes golden files with the reference library (MODEL=bert: only that)
+golden: $(VENV)/.installed-parity $(VENV)-4/.installed ## makes golden files with the reference library (MODEL=bert: only that)
 	$(BIN)/python tests/models/make_golden.py $(MODEL)
+	$(VENV)-4/bin/python tests/models/make_golden.py $(MODEL)
+
+# version 4 of the reference, for what version 5 took away (head masks)
+$(VENV)-4/.installed:
+	@$(PYTHON) -m venv $(VENV)-4
+	@$(VENV)-4/bin/python -m pip install -qq --disable-pip-version-check $(TORCH_ARGS) $(TORCH)
+	@$(VENV)-4/bin/python -m pip install -qq --disable-pip-version-check transformers==4.57.6
+	@touch $@
 
 parity: $(VENV)/.installed-parity ## compares live with the reference library
 	$(PYTEST) -m parity $(ARGS)
