@@ -5,10 +5,10 @@ import os
 from plainformers import pipeline
 
 SENTENCES = [
-    "I've been waiting for a library like this my whole life.",
+    "This library is a joy to read.",
     "The plot is thin, the jokes are old, and it never ends.",
     "Not bad at all; I would watch it again.",
-    "He promised a masterpiece and delivered a headache.",
+    "The food was cold and the waiter was rude.",
 ]
 
 

@@ -29,6 +29,7 @@ WITHOUT_EFFECT: dict[str, frozenset[str]] = {
     "from_pretrained": frozenset(
         ["low_cpu_mem_usage", "_fast_init", "trust_remote_code", "weights_only", "resume_download", "proxies", "mirror"]
     ),
+    "from_config": frozenset({"trust_remote_code"}),
     "pipeline": frozenset(["trust_remote_code", "use_fast", "framework"]),
 }
 

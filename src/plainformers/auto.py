@@ -1,10 +1,10 @@
-"""AutoConfig and the AutoModel classes: config.json names the model_type, the registry names the file, the file has the class."""
+"""AutoConfig and the AutoModel classes: config.json names the model_type, the registry its file, the file the class."""
 
 import importlib
 import os
 from typing import Any
 
-from .aliases import did_you_mean, resolve_keywords
+from .aliases import did_you_mean, rename_keywords
 from .config import HUB_ARGUMENTS, Config, load_config_dict
 from .registry import AUTO_CLASSES, MODELS, Entry, module_path
 
@@ -18,15 +18,16 @@ def model_module(entry: Entry) -> Any:
 
 def find_entry(model_type: Any, name: str) -> Entry:
     """The row of a model_type; an error says what to do when there is none."""
+    known = ", ".join(sorted({*MODELS, *_own_configs}))
     if not isinstance(model_type, str) or not model_type:
         raise ValueError(
-            f"config.json of {name} names no model_type (it says {model_type!r}), so the model is not known. Load it with its own "
-            f"class, or add one of: {', '.join(sorted(MODELS))}."
+            f"The config of {name} names no model_type (it says {model_type!r:.100}), so the model is not known. "
+            f"Load it with its own class, or add one of: {known}."
         )
     if model_type not in MODELS:
         raise ValueError(
-            f"{name} is of model_type {model_type!r}, which is not here.{did_you_mean(model_type, MODELS)} "
-            f"Known: {', '.join(sorted({*MODELS, *_own_configs}))}."
+            f"{name} is of model_type {model_type!r:.100}, which is not here.{did_you_mean(model_type[:100], MODELS)} "
+            f"Known: {known}."
         )
     return MODELS[model_type]
 
@@ -34,12 +35,13 @@ def find_entry(model_type: Any, name: str) -> Entry:
 def config_class_for(values: dict[str, Any], name: str) -> type[Config]:
     """The config class for the content of a config.json."""
     model_type = values.get("model_type")
-    if model_type in _own_configs:
+    if isinstance(model_type, str) and model_type in _own_configs:
         return _own_configs[model_type]
-    if values.get("auto_map") and model_type not in MODELS:
+    if values.get("auto_map") and str(model_type) not in MODELS:
         raise ValueError(
-            f"{name} is of model_type {model_type!r} and asks for code of its repository to be run ({values['auto_map']}). "
-            "Code of a repository is never run here; write the model as a file and register it, or use another checkpoint."
+            f"{name} is of model_type {model_type!r:.100} and asks for code of its repository to be run "
+            f"({values['auto_map']!r:.200}). Code of a repository is never run here; write the model as a file and "
+            "register it, or use another checkpoint."
         )
     entry = find_entry(model_type, name)
     return getattr(model_module(entry), entry.config)
@@ -56,7 +58,7 @@ class AutoConfig:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **keywords: Any) -> Any:
         """See Config.from_pretrained. trust_remote_code is accepted; no code of a repository is ever run."""
-        keywords.pop("trust_remote_code", None)
+        keywords = rename_keywords(keywords, "from_pretrained")
         name = str(pretrained_model_name_or_path)
         where = {key: keywords.pop(key) for key in HUB_ARGUMENTS if key in keywords}
         values = load_config_dict(pretrained_model_name_or_path, **where)
@@ -87,23 +89,19 @@ class AutoModel:
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, config: Config | None = None, **keywords: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *,
+        config: Config | str | os.PathLike[str] | None = None,
+        **keywords: Any,
     ) -> Any:
         """Takes what Model.from_pretrained takes."""
-        name = str(pretrained_model_name_or_path)
-        if config is None:
-            where = {key: keywords[key] for key in HUB_ARGUMENTS if key in keywords}
-            values = load_config_dict(pretrained_model_name_or_path, **where)
-            config_class = config_class_for(values, name)
-            model_class = cls.class_for(config_class)
-            overrides = {k: keywords.pop(k) for k in list(keywords) if k not in model_class.loading_arguments()}
-            overrides = resolve_keywords(
-                overrides,
-                config_class.keywords() | values.keys() | {"attn_implementation"},
-                "from_pretrained",
-                cls.__name__,
-            )
-            config = config_class.from_dict(values, name_or_path=name, **overrides)
+        if not isinstance(config, Config):
+            renamed = rename_keywords(keywords, "from_pretrained")
+            where = {key: renamed[key] for key in HUB_ARGUMENTS if key in renamed}
+            source: Any = pretrained_model_name_or_path if config is None else config
+            config = AutoConfig.from_pretrained(source, **where)
+        assert isinstance(config, Config)
         return cls.class_for(type(config)).from_pretrained(pretrained_model_name_or_path, config=config, **keywords)
 
     @classmethod
@@ -111,13 +109,18 @@ class AutoModel:
         """A model with random weights; see Model.from_config."""
         if not isinstance(config, Config):
             raise TypeError(f"{cls.__name__}.from_config takes a config, got {type(config).__name__}.")
-        return cls.class_for(type(config)).from_config(config, **keywords)
+        return cls.class_for(type(config)).from_config(config, **rename_keywords(keywords, "from_config"))
 
     @classmethod
     def class_for(cls, config_class: type[Config]) -> Any:
         for kind in config_class.__mro__:
             if (kind, cls.head) in _own_models:
                 return _own_models[kind, cls.head]
+        if config_class.model_type in _own_configs and config_class.model_type not in MODELS:
+            raise ValueError(
+                f"{cls.__name__} has no class for {config_class.__name__}: call {cls.__name__}.register("
+                f"{config_class.__name__}, YourModel)."
+            )
         entry = find_entry(config_class.model_type, config_class.__name__)
         if cls.head not in entry.heads:
             there = sorted(AUTO_CLASSES[head] for head in entry.heads if head in AUTO_CLASSES)
@@ -127,8 +130,11 @@ class AutoModel:
         return getattr(model_module(entry), entry.heads[cls.head])
 
     @classmethod
-    def register(cls, config_class: type[Config], model_class: type, exist_ok: bool = False) -> None:
+    def register(cls, config_class: type[Config], model_class: Any, exist_ok: bool = False) -> None:
         """Makes this Auto class give a model class of yours for a config class."""
+        if getattr(model_class, "config_class", config_class) is not config_class:
+            theirs = model_class.config_class.__name__
+            raise ValueError(f"{model_class.__name__}.config_class is {theirs}, not {config_class.__name__}.")
         if (config_class, cls.head) in _own_models and not exist_ok:
             raise ValueError(
                 f"{cls.__name__} already has a class for {config_class.__name__}; exist_ok=True replaces it."

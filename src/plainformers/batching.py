@@ -11,8 +11,8 @@ from typing import Any
 def plan_batches(lengths: Sequence[int], *, tokens: int, rows: int, fixed: int | None = None) -> list[list[int]]:
     """The indices of `lengths` in batches, the longest first.
 
-    tokens: most of a batch, padding counted; a text that is longer than that has a batch of its own. rows: most texts of a
-    batch. fixed: so many texts in every batch but the last, however long they are.
+    tokens: most of a batch, padding counted; a text that is longer than that has a batch of its own. rows: most texts
+    of a batch. fixed: so many texts in every batch but the last, however long they are.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     batches = []
@@ -38,8 +38,8 @@ def map_in_windows(
 ) -> Iterator[Any]:
     """answer(items of a window, number of its first) for window after window, one result after the other.
 
-    A window holds `first` items and twice as many each time, up to `most`, so that the first results come at once. It is
-    halved where reading it took longer than answering it: results of a slow source are not held back.
+    A window holds `first` items and twice as many each time, up to `most`, so that the first results come at once. It
+    is halved where reading it took longer than answering it: results of a slow source are not held back.
     When the source fails, what was read before is answered first.
     """
     start, size, failed = 0, first, None

@@ -1,14 +1,16 @@
 """Checkpoint files: which there are, what they hold, tensors out of them into a model, and tensors back into files.
 
-Reading maps the files and copies nothing. Writing is staged beside the old files and made visible in one step (see `commit`).
+Reading maps the files and copies nothing. Writing is staged beside the old files and made visible in one step.
 """
 
+import contextlib
 import json
 import os
 import pickle
 import re
 import shutil
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .hub import COMMIT_FOLDER, file_in, interrupted_save, names_in, plain_name
+from .hub import COMMIT_FOLDER, fetch, file_in, interrupted_save, names_in, plain_name
 
 Renames = Iterable[tuple[str, str | None]]  # (regular expression, replacement); None drops the tensor
 
@@ -30,8 +32,7 @@ DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
+}  # fmt: skip  # no 8-bit floats: they mean nothing without scales, which are kept in many ways
 
 
 # ---- Reading
@@ -41,41 +42,60 @@ def with_variant(name: str, variant: str | None) -> str:
     """model.safetensors -> model.fp16.safetensors"""
     if variant is None:
         return name
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", variant):
+        raise ValueError(f"variant must be a word such as 'fp16', got {variant!r}.")
     stem, _, ending = name.rpartition(".")
     return f"{stem}.{variant}.{ending}"
 
 
 def choose_weights(names: list[str], variant: str | None = None, use_safetensors: bool | None = None) -> list[str]:
     """The one file to begin with: the weights, or the index of their shards. Empty when there is none."""
-    kinds = {
-        None: (
-            "model.safetensors",
-            "model.safetensors.index.json",
-            "pytorch_model.bin",
-            "pytorch_model.bin.index.json",
-        ),
-        True: ("model.safetensors", "model.safetensors.index.json"),
-        False: ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-    }[use_safetensors]
-    wanted = [with_variant(kind, variant) for kind in kinds]
+    safe, old = (
+        (with_variant(f"{file}.{ending}", variant), with_variant(f"{file}.{ending}.index.json", variant))
+        for file, ending in (("model", "safetensors"), ("pytorch_model", "bin"))
+    )
+    wanted = (*safe, *old) if use_safetensors is None else safe if use_safetensors else old
     return [name for name in wanted if name in names][:1]
 
 
-def shard_names(index: Path) -> list[str]:
-    """The shards that an index file names, each once, in order."""
+def find_weights(name: Any, variant: str | None, use_safetensors: bool | None, where: dict[str, Any]) -> list["Shard"]:
+    """The shards of a folder's or repository's checkpoint, opened; where: the arguments of hub.fetch."""
+
+    def choose(names: list[str]) -> list[str]:
+        return choose_weights(names, variant, use_safetensors)
+
+    folder = fetch(name, choose, **where)
+    names = names_in(folder)
+    chosen = choose(names)
+    if not chosen:
+        asked = f" of variant {variant!r}" if variant else ""
+        kinds = {None: "model.safetensors, pytorch_model.bin", True: "model.safetensors", False: "pytorch_model.bin"}
+        raise FileNotFoundError(
+            f"{name} has no weights{asked}: looked for {kinds.get(use_safetensors)} and index files of shards "
+            f"in {folder}; there is {', '.join(names[:20]) or 'nothing'}."
+        )
+    if not chosen[0].endswith(".json"):
+        return [open_shard(required_file(folder, chosen[0]))]
+    weight_map = read_index(required_file(folder, chosen[0]))
+    shards = set(weight_map.values())
+    folder = fetch(name, lambda names: [*chosen, *(n for n in names if n in shards)], **where)
+    return open_shards(folder, weight_map)
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """{tensor: shard} of an index file; every shard is a plain name in the index's own folder."""
     try:
-        weight_map = json.loads(index.read_bytes())["weight_map"]
-        shards = list(dict.fromkeys(weight_map.values()))
-        if not shards or not all(isinstance(name, str) for name in shards):
+        weight_map = json.loads(path.read_bytes())["weight_map"]
+        if not weight_map or not all(isinstance(name, str) for name in weight_map.values()):
             raise TypeError("weight_map must map tensor names to file names")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{index} is not an index of shards: {error!r}. Fetch the file again.") from error
-    for name in shards:
-        if "/" in name or "\\" in name or name.startswith("."):
-            raise ValueError(f"{index} names the shard {name!r}; only plain file names of its own folder are read.")
+        raise ValueError(f"{path} is not an index of shards: {error!r:.200}. Fetch the file again.") from error
+    for name in dict.fromkeys(weight_map.values()):
+        if re.search(r"[/\\:\0]|^\.", name):
+            raise ValueError(f"{path} names the shard {name!r:.200}; only plain file names of its own folder are read.")
         if not name.endswith((".safetensors", ".bin")):
-            raise ValueError(f"{index} names the shard {name!r}; shards end in .safetensors or .bin.")
-    return shards
+            raise ValueError(f"{path} names the shard {name!r:.200}; shards end in .safetensors or .bin.")
+    return weight_map
 
 
 @dataclass
@@ -101,15 +121,25 @@ def open_shard(path: Path) -> Shard:
     return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
 
 
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name stands in it twice")
+    return names
+
+
 def _open_safetensors(path: Path) -> Shard:
     try:
+        with path.open("rb") as stream:  # the length of the header, then the header
+            header = stream.read(min(int.from_bytes(stream.read(8), "little"), 100_000_000))
+        json.loads(header, object_pairs_hook=_refuse_twins)
         file = safe_open(path, framework="pt")
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
         kinds = {name: part.get_dtype() for name, part in slices.items()}
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+    except (SafetensorError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not a readable safetensors file ({error}); it is damaged or cut. Fetch it again."
+            f"{path} is not a readable safetensors file ({error!s:.200}); it is damaged or cut. Fetch it again."
         ) from error
     unknown = sorted({str(kind) for kind in kinds.values()} - DTYPES.keys())
     if unknown:
@@ -122,7 +152,8 @@ def _int8_rows(shard: Shard) -> Shard:
     """A file that stores matrices as int8 with a scale per row, read as float32."""
     read = shard.read
     scales = {name + ROW_SCALE for name, dtype in shard.dtypes.items() if dtype == torch.int8}
-    lacking = sorted(s for s in scales if shard.shapes.get(s) != shard.shapes[s.removesuffix(ROW_SCALE)][:1])
+    rows = {s: shard.shapes[s.removesuffix(ROW_SCALE)] for s in scales}
+    lacking = sorted(s for s, shape in rows.items() if len(shape) < 2 or shard.shapes.get(s) != shape[:1])
     if lacking:
         raise ValueError(f"{shard.path} lacks the scales of its int8 tensors: {', '.join(lacking[:10])}.")
 
@@ -153,50 +184,65 @@ def store_int8_rows(tensors: dict[str, Tensor], path: Path) -> None:
 def _open_pickle(path: Path) -> Shard:
     """An old pytorch_model.bin, through torch's restricted reader, which knows tensors and plain containers only."""
     try:
-        try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap can only be used" not in str(error):
-                raise
-            tensors = torch.load(path, map_location="cpu", weights_only=True)  # written before torch 1.6
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OSError,
-    ) as error:
+        with warnings.catch_warnings(action="ignore"):  # what torch cannot read is an error here
+            try:
+                tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap can only be used" not in str(error):
+                    raise
+                tensors = torch.load(path, map_location="cpu", weights_only=True)  # written before torch 1.6
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError,
+            AttributeError, AssertionError, OverflowError, MemoryError, ArithmeticError) as error:  # fmt: skip
         reason = str(error).split("\n")[0]
         raise ValueError(
-            f"{path} could not be read as weights: it is damaged, or holds code or objects, which are never loaded here ({reason})."
+            f"{path} could not be read as weights: it is damaged, or holds code or objects, which are never loaded "
+            f"here ({type(error).__name__}: {reason:.200})."
         ) from error
     if not isinstance(tensors, dict):
         raise ValueError(f"{path} holds a {type(tensors).__name__}, not a dictionary of tensors.")
     return open_state_dict(tensors, path)
 
 
-def open_state_dict(tensors: dict[str, Any], path: Path = Path("state_dict")) -> Shard:
-    others = [f"{name!r} ({type(value).__name__})" for name, value in tensors.items() if not isinstance(value, Tensor)]
+def open_state_dict(tensors: dict[str, Any], path: Path | None = None) -> Shard:
+    """Tensors in memory, as a shard; those of a caller (path None) are copied when they are read."""
+    place = path or "The state_dict"
+    others = [
+        f"{name!r} ({type(value).__name__})"
+        for name, value in tensors.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+        or value.layout is not torch.strided or value.is_quantized or value.is_meta
+    ]  # fmt: skip
     if others:
-        raise ValueError(f"{path} holds more than tensors: {', '.join(others[:10])}.")
+        raise ValueError(f"{place} holds more than plain tensors with names: {', '.join(others[:10])}.")
+    seen: set[int] = set()
+
+    def read(name: str) -> Tensor:
+        tensor = tensors[name].detach()
+        memory = tensor.untyped_storage().data_ptr()
+        if path is None or memory in seen:  # two parameters of a model are one only where the model says so
+            return tensor.clone(memory_format=torch.contiguous_format)
+        seen.add(memory)
+        return tensor.contiguous()
+
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    return Shard(path, shapes, {name: value.dtype for name, value in tensors.items()}, tensors.__getitem__)
+    return Shard(Path(place), shapes, {name: value.dtype for name, value in tensors.items()}, read)
 
 
-def open_weights(folder: Path, name: str) -> list[Shard]:
-    """The shards of a checkpoint; name: what choose_weights chose."""
-    if not name.endswith(".json"):
-        return [open_shard(required_file(folder, name))]
-    shards = [open_shard(required_file(folder, shard)) for shard in shard_names(required_file(folder, name))]
+def open_shards(folder: Path, weight_map: dict[str, str]) -> list[Shard]:
+    """The shards that an index names; what it says must be what they hold."""
+    shards = [open_shard(required_file(folder, name)) for name in dict.fromkeys(weight_map.values())]
     seen: dict[str, Path] = {}
     for shard in shards:
         for tensor in shard.shapes:
             if tensor in seen:
                 raise ValueError(f"{tensor!r} stands in two shards, {seen[tensor].name} and {shard.path.name}.")
             seen[tensor] = shard.path
+    lacking = [f"{tensor!r} ({name})" for tensor, name in weight_map.items() if tensor not in seen]
+    if lacking:
+        raise ValueError(
+            f"The index in {folder} names {len(lacking)} tensors that no shard holds: {', '.join(lacking[:10])}. "
+            "Fetch the files again."
+        )
     return shards
 
 
@@ -254,9 +300,23 @@ class LoadReport:
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(
-        default_factory=list
-    )  # name, file's, model's
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # shapes: file's, ours
+
+    def raise_for(self, kind: str, name: Any, may_be_new: Iterable[str], ignore_mismatched: bool) -> None:
+        """ValueError for other shapes, and for missing tensors that no pattern of may_be_new names."""
+        if self.mismatched and not ignore_mismatched:
+            lines = (f"  {n}: {list(file)} in the checkpoint, {list(ours)} here" for n, file, ours in self.mismatched)
+            raise ValueError(
+                "\n".join((f"{name} does not fit {kind} as its config describes it:", *lines))
+                + "\nChange the config, or pass ignore_mismatched_sizes=True to draw these anew."
+            )
+        allowed = re.compile("|".join(may_be_new) or "(?!)")
+        lacking = [n for n in self.missing if not allowed.search(n)]
+        if lacking:
+            raise ValueError(
+                f"{name} lacks {len(lacking)} tensors of {kind}: {summary(lacking)}. It has {len(self.unexpected)} "
+                f"that {kind} does not know: {summary(self.unexpected) or 'none'}."
+            )
 
     def as_info(self) -> dict[str, Any]:
         """As output_loading_info gives it."""
@@ -266,6 +326,11 @@ class LoadReport:
             "mismatched_keys": set(self.mismatched),
             "error_msgs": [],
         }
+
+
+def summary(names: list[str]) -> str:
+    """Names in a line: the first ten, and how many there are."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
@@ -310,7 +375,8 @@ def fill(
     """
     report = LoadReport()
     groups = {name: names for names in shared_groups(model) for name in names}
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    empty = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in empty.items()}
     place_of = {name_in_file: name for name, name_in_file in matched.items()}
     filled: set[str] = set()
     for shard in shards:
@@ -321,8 +387,17 @@ def fill(
             if shape != shapes[name]:
                 report.mismatched.append((name, shape, shapes[name]))
                 continue
-            tensor = shard.read(name_in_file)
-            tensor = tensor.to(device, dtype_of(name, tensor.dtype) if tensor.is_floating_point() else tensor.dtype)
+            kind = shard.dtypes[name_in_file]
+            floats = kind.is_floating_point
+            if floats != empty[name].is_floating_point():
+                raise ValueError(
+                    f"{shard.path} holds {name_in_file!r} as {kind}; it is {empty[name].dtype} here. Quantised weights "
+                    "are not read; use a checkpoint in float32, float16 or bfloat16."
+                )
+            try:
+                tensor = shard.read(name_in_file).to(device, dtype_of(name, kind) if floats else kind)
+            except (SafetensorError, RuntimeError) as error:
+                raise ValueError(f"{name_in_file!r} of {shard.path} could not be read: {error!s:.200}.") from error
             set_tensor(model, name, tensor)
             filled.add(name)
         shard.close()
@@ -347,16 +422,8 @@ def parse_size(size: int | str) -> int:
     """Bytes of "5GB", "200MB", "1GiB" or a number."""
     if isinstance(size, int) and not isinstance(size, bool) and size > 0:
         return size
-    units = {
-        "KB": 10**3,
-        "MB": 10**6,
-        "GB": 10**9,
-        "TB": 10**12,
-        "KIB": 2**10,
-        "MIB": 2**20,
-        "GIB": 2**30,
-        "TIB": 2**40,
-    }
+    units = {f"{letter}{ending}": base**power for power, letter in enumerate("KMGT", 1)
+             for ending, base in (("B", 1000), ("IB", 1024))}  # fmt: skip
     found = re.fullmatch(r"(\d{1,12})\s*([KMGT]I?B)", size.strip().upper()) if isinstance(size, str) else None
     if not found or not int(found[1]):
         raise ValueError(f"max_shard_size must be a number of bytes or a text such as '5GB', got {size!r}.")
@@ -388,7 +455,7 @@ def save_weights(
     max_shard_size: int | str = "50GB",
     variant: str | None = None,
 ) -> list[str]:
-    """Writes weights, and the texts (file name -> content) that go with them, in one atomic step. Returns the file names.
+    """Writes weights, and the texts (file name -> content) that go with them, in one atomic step; returns the names.
 
     A process killed at any moment leaves the old files or the new ones. A failing write (a full disk) raises OSError
     and leaves the old ones.
@@ -397,44 +464,66 @@ def save_weights(
     single = with_variant("model.safetensors", variant)
     index = with_variant("model.safetensors.index.json", variant)
     stem = single.removesuffix(".safetensors")
-    finish_commit(folder)
-    staging = folder / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        if len(shards) == 1:
-            names = [single]
-        else:
-            names = [f"{stem}-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
-            weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-            total = {
-                "total_parameters": sum(t.numel() for t in tensors.values()),
-                "total_size": sum(t.nbytes for t in tensors.values()),
-            }
-            texts = texts | {
-                index: json.dumps({"metadata": total, "weight_map": weight_map}, indent=2, sort_keys=True) + "\n"
-            }
-        for name, shard in zip(names, shards, strict=True):
-            save_file({n: t.detach().contiguous() for n, t in shard.items()}, staging / name, metadata={"format": "pt"})
-        for name, text in texts.items():
-            (staging / name).write_text(text, encoding="utf-8")
-        ours = re.compile(re.escape(stem) + r"(-\d{5}-of-\d{5})?\.safetensors")
-        old = [name for name in names_in(folder) if ours.fullmatch(name) or name == index]
-        written = [*names, *texts]
-        manifest = {"files": written, "remove": [name for name in old if name not in written]}
-        (staging / "manifest.json").write_text(json.dumps(manifest))
-        for path in staging.iterdir():
-            sync(path)
-    except BaseException as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        if isinstance(error, (OSError, SafetensorError)):
-            raise OSError(f"Saving to {folder} failed ({error}); what was there before is unchanged.") from error
-        raise
-    sync(staging)
-    os.rename(staging, folder / COMMIT_FOLDER)  # from here on the new files are the ones that are read
-    sync(folder)
-    finish_commit(folder)
+    names = [single]
+    if len(shards) > 1:
+        names = [f"{stem}-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+        weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        total = {
+            "total_parameters": sum(t.numel() for t in tensors.values()),
+            "total_size": sum(t.nbytes for t in tensors.values()),
+        }
+        texts = texts | {
+            index: json.dumps({"metadata": total, "weight_map": weight_map}, indent=2, sort_keys=True) + "\n"
+        }
+    written = [*names, *texts]
+    with only_writer(folder):
+        try:
+            finish_commit(folder)
+            staging = folder / STAGING
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+        except OSError as error:
+            raise OSError(f"{folder} cannot be written ({error}); nothing was changed.") from error
+        try:
+            for name, text in texts.items():
+                (staging / name).write_text(text, encoding="utf-8")
+            ours = re.compile(re.escape(stem) + r"(-\d{5}-of-\d{5})?\.safetensors")
+            old = [name for name in names_in(folder) if ours.fullmatch(name) or name == index]
+            manifest = {"files": written, "remove": [name for name in old if name not in written]}
+            (staging / "manifest.json").write_text(json.dumps(manifest))
+            mode = (staging / "manifest.json").stat().st_mode
+            for name, shard in zip(names, shards, strict=True):
+                plain = {n: t.detach().contiguous() for n, t in shard.items()}
+                save_file(plain, staging / name, metadata={"format": "pt"})
+                os.chmod(staging / name, mode)  # it lets nobody else read, whatever the umask says
+            for path in (*staging.iterdir(), staging):
+                sync(path)
+        except BaseException as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            if isinstance(error, (OSError, SafetensorError)):
+                raise OSError(f"Saving to {folder} failed ({error}); what was there before is unchanged.") from error
+            raise
+        os.rename(staging, folder / COMMIT_FOLDER)  # from here on the new files are the ones that are read
+        sync(folder)
+        finish_commit(folder)
     return written
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Lets one process at a time write into a folder; the lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems cannot lock
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def finish_commit(folder: Path) -> None:
@@ -456,7 +545,9 @@ def finish_commit(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file or folder is on the disk."""
+    """Waits until a file or folder is on the disk; Windows can do so only for what is open for writing."""
+    if os.name == "nt":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -48,7 +48,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def load_config_dict(name: str | os.PathLike[str], **where: Any) -> dict[str, Any]:
     """The content of a model's config.json; where: the arguments of hub.fetch."""
-    name = name if isinstance(name, str) else Path(name)
+    name = Path(name) if isinstance(name, os.PathLike) else name
     folder = fetch(name, lambda names: [n for n in names if n == "config.json"], **where)
     path = file_in(folder, "config.json")
     if path is None:
@@ -147,11 +147,12 @@ class Config:
         keywords = dict(zip(own, args, strict=False)) | keywords
         given = resolve_keywords(keywords, self.keywords() | set(self.extra), "config", type(self).__name__)
         for f in dataclasses.fields(self):
-            if f.name not in given and f.name not in self.__dict__:
+            if f.name not in self.__dict__:
                 default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
                 object.__setattr__(self, f.name, default)
-        if not self.label2id:
-            object.__setattr__(self, "label2id", {label: i for i, label in self.id2label.items()})
+        if not given.get("label2id"):
+            given.pop("label2id", None)
+            object.__setattr__(self, "label2id", {label: i for i, label in self.__dict__["id2label"].items()})
         self._change(given)
 
     def _change(self, given: dict[str, Any]) -> None:
@@ -332,7 +333,7 @@ class Config:
         return state | self.extra
 
     def to_dict(self) -> dict[str, Any]:
-        """What save_pretrained writes: the file as it was read with the changes since, or every field of a new config."""
+        """What save_pretrained writes: the file as it was read with the changes since; every field of a new config."""
         state = self._state()
         file: dict[str, Any] | None = self.__dict__.get("_file")
         if file is None:

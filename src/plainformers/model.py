@@ -1,10 +1,10 @@
-"""Model: the base of every model, a plain torch.nn.Module that can be loaded, saved and called by the names users know."""
+"""Model: the base of every model, a plain torch.nn.Module that is loaded, saved and called by the names users know."""
 
+import copy
 import functools
 import inspect
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,37 +14,41 @@ import torch
 from torch import Tensor, nn
 
 from . import logging
-from .aliases import ALIASES, WITHOUT_EFFECT, rename_keywords, resolve_keywords, unknown_argument
+from .aliases import ALIASES, WITHOUT_EFFECT, rename_keywords, resolve_keywords
 from .checkpoint import (
     LoadReport,
     Renames,
     Shard,
-    choose_weights,
     fill,
+    find_weights,
     match_names,
     open_state_dict,
-    open_weights,
     owner_of,
     save_weights,
     set_tensor,
-    shard_names,
     shared_groups,
+    summary,
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
-from .hub import fetch, file_in, names_in, upload
+from .hub import upload
 from .outputs import ModelOutput
 
 # what code written for Transformers passes to every model, used or not
 UNUSED_INPUTS = frozenset({"cache_position", "num_items_in_batch", "token_type_ids"})
+TENSORS = frozenset(
+    {"input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds", "labels", "head_mask"}
+)
+UPLOAD = ("token", "private", "revision", "commit_message", "create_pr")
+DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float16, torch.bfloat16, torch.float64)}
 
 
 @functools.cache
-def forward_names(forward: Callable[..., Any]) -> frozenset[str] | None:
-    """Keywords of a forward; None when it takes any (a user's own class)."""
+def forward_names(forward: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
+    """(the names of a forward's arguments in order, whether it takes any others too: a user's own class may)."""
     parameters = inspect.signature(forward).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in parameters) - {"self"}
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = tuple(p.name for p in parameters if p.kind not in several and p.name != "self")
+    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def check_inputs(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[int, int, torch.device]:
@@ -53,27 +57,44 @@ def check_inputs(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tupl
         raise ValueError("Give exactly one of input_ids and inputs_embeds.")
     if input_ids is None:
         assert inputs_embeds is not None
+        if not inputs_embeds.is_floating_point() or inputs_embeds.dim() != 3:
+            shape = list(inputs_embeds.shape)
+            raise TypeError(f"inputs_embeds must be floats of shape [B, T, C], got {inputs_embeds.dtype} {shape}.")
         return inputs_embeds.shape[0], inputs_embeds.shape[1], inputs_embeds.device
-    if not isinstance(input_ids, Tensor):
-        raise TypeError(
-            f"input_ids must be a tensor, got {type(input_ids).__name__}. A tokenizer makes one: tokenizer(text, return_tensors='pt')."
-        )
-    if input_ids.is_floating_point() or input_ids.dim() != 2:
-        raise TypeError(f"input_ids must be integers of shape [B, T], got {input_ids.dtype} {list(input_ids.shape)}.")
+    if input_ids.dtype not in (torch.int64, torch.int32) or input_ids.dim() != 2:
+        shape = list(input_ids.shape)
+        raise TypeError(f"input_ids must be integers (int64 or int32) of shape [B, T], got {input_ids.dtype} {shape}.")
     return input_ids.shape[0], input_ids.shape[1], input_ids.device
+
+
+def check_arguments(given: dict[str, Any]) -> None:
+    """Refuses what is no tensor, and what torch would stretch to a batch that nobody asked for."""
+    for name in TENSORS:
+        value = given.get(name)
+        if value is not None and not isinstance(value, Tensor) and not hasattr(value, "lengths"):
+            hint = "A tokenizer makes one: tokenizer(text, return_tensors='pt')." if name == "input_ids" else ""
+            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}. {hint}".rstrip())
+    first = given.get("input_ids")
+    if not isinstance(first, Tensor) or first.dim() != 2:
+        return
+    for name in ("attention_mask", "token_type_ids", "position_ids"):
+        value = given.get(name)
+        if isinstance(value, Tensor) and value.dim() == 2 and value.shape[0] not in (1, first.shape[0]):
+            raise ValueError(
+                f"{name} has shape {list(value.shape)} and input_ids {list(first.shape)}: the numbers of rows differ."
+            )
+    if first.shape[1] == 0:
+        raise ValueError(f"input_ids has shape {list(first.shape)}: there is no token.")
 
 
 def as_dtype(dtype: Any) -> torch.dtype | None:
     """torch.float16 of torch.float16, "float16" or "torch.float16"; None of None and "auto"."""
-    if isinstance(dtype, torch.dtype) or dtype is None or dtype == "auto":
-        found = None if dtype == "auto" else dtype
-    else:
-        found = getattr(torch, str(dtype).removeprefix("torch."), "unknown")
-    if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise ValueError(
-            f"dtype must be 'auto' or a floating type such as 'float32', 'bfloat16' or 'float16', got {dtype!r}."
-        )
-    return found
+    name = str(dtype).removeprefix("torch.")
+    if dtype is None or name == "auto":
+        return None
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be 'auto' or one of {', '.join(DTYPES)}, got {dtype!r:.100}.")
+    return DTYPES[name]
 
 
 def as_device(device_map: Any) -> torch.device:
@@ -81,7 +102,7 @@ def as_device(device_map: Any) -> torch.device:
     if isinstance(device_map, dict):
         if set(device_map) != {""}:
             raise ValueError(
-                f"device_map must name one device for the whole model, {{'': 'cuda:0'}}; got {device_map!r}."
+                f"device_map must name one device for the whole model, {{'': 'cuda:0'}}; got {device_map!r:.200}."
             )
         device_map = device_map[""]
     if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
@@ -91,11 +112,18 @@ def as_device(device_map: Any) -> torch.device:
             "cpu" if device_map is None else f"cuda:{device_map}" if isinstance(device_map, int) else device_map
         )
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{device_map!r} is no device; there are 'auto', 'cpu', 'cuda', 'cuda:0', 'mps'.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"The device {device} was asked for, but this PyTorch sees no CUDA device. Use 'cpu' or 'auto'."
-        )
+            f"{device_map!r:.100} is no device; there are 'auto', 'cpu', 'cuda', 'cuda:0', 'mps'."
+        ) from error
+    if device.type == "meta":
+        raise ValueError("The device 'meta' keeps no weights; use from_config under torch.device('meta').")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device has its own way to say that it is not there
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"The device {device} was asked for, but this PyTorch cannot use it ({reason:.200}). Use 'cpu' or 'auto'."
+        ) from error
     return device
 
 
@@ -112,6 +140,7 @@ class Model(nn.Module):
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
+    _inner = False  # part of a larger model, which reads its outputs by name
 
     def __init__(self, config: Config):
         if not isinstance(config, Config):
@@ -129,39 +158,50 @@ class Model(nn.Module):
 
     def __call__(self, *args: Any, return_dict: bool | None = None, **keywords: Any) -> Any:
         """Checks the names of the arguments and calls forward. return_dict=False gives a tuple."""
-        names = self._forward_names
-        if names is not None and not names.issuperset(keywords):
-            ignored = UNUSED_INPUTS - names
+        names, others = self._forward_names
+        if not others and not all(k in names for k in keywords):
+            ignored = UNUSED_INPUTS.difference(names)
             keywords = {k: v for k, v in keywords.items() if k not in ignored}
             keywords = resolve_keywords(keywords, names, "forward", f"{type(self).__name__}.forward")
+        given = dict(zip(names, args, strict=False)) | keywords
+        check_arguments(given)
         try:
             out = super().__call__(*args, **keywords)
-        except IndexError as error:
-            reason = self._explain(*args, **keywords)
+        except (IndexError, RuntimeError) as error:
+            reason = self._explain(given, str(error))
             raise (ValueError(reason) if reason else error) from error
-        return out.to_tuple() if return_dict is False and isinstance(out, ModelOutput) else out
+        if return_dict is None:
+            return_dict = self._inner or self.config.return_dict
+        return out if return_dict or not isinstance(out, ModelOutput) else out.to_tuple()
 
-    def _explain(self, input_ids: Any = None, *others: Any, **inputs: Any) -> str | None:
-        """What is wrong with ids that an embedding table refused; looked at only after it did."""
+    def _explain(self, given: dict[str, Any], error: str) -> str | None:
+        """What is wrong with inputs that an operation refused; looked at only after it did."""
         limits = (
-            ("input_ids", input_ids, "vocab_size", "the vocabulary"),
-            ("token_type_ids", inputs.get("token_type_ids"), "type_vocab_size", "the token types"),
-            ("position_ids", inputs.get("position_ids"), "max_position_embeddings", "the positions"),
+            ("input_ids", "vocab_size", "the vocabulary"),
+            ("token_type_ids", "type_vocab_size", "the token types"),
+            ("position_ids", "max_position_embeddings", "the positions"),
         )
-        for name, ids, field, what in limits:
-            size = getattr(self.config, field, None)
-            if isinstance(ids, Tensor) and size is not None:
-                outside = (ids < 0) | (ids >= size)
-                if outside.any():
-                    where = outside.nonzero()[0].tolist()
+        for name, field, what in limits:
+            ids, size = given.get(name), getattr(self.config, field, None)
+            if isinstance(ids, Tensor) and not ids.is_floating_point() and size is not None:
+                outside = ((ids < 0) | (ids >= size)).nonzero()
+                if len(outside):
+                    where = outside[0].tolist()
                     return f"{name}{where} is {int(ids[tuple(where)])}; {what} of this model are 0 to {size - 1}."
-        most = getattr(self.config, "max_position_embeddings", None)
-        if isinstance(input_ids, Tensor) and most is not None and input_ids.shape[-1] > most:
+        most, ids = getattr(self.config, "max_position_embeddings", None), given.get("input_ids")
+        shapes = {name: list(value.shape) for name, value in given.items() if isinstance(value, Tensor)}
+        if isinstance(ids, Tensor) and most is not None and ids.shape[-1] > most:
             return (
-                f"The input is {input_ids.shape[-1]} tokens long; this model has {most} positions. "
+                f"The input is {ids.shape[-1]} tokens long; this model has {most} positions. "
                 f"Cut it: tokenizer(text, truncation=True, max_length={most})."
             )
-        return None
+        if found := re.fullmatch(r"Target (-?\d+) is out of bounds\.", error):
+            return (
+                f"The labels hold {found[1]}, for which there is no logit (num_labels is {self.config.num_labels}, "
+                f"vocab_size {getattr(self.config, 'vocab_size', None)}); -100 marks what is no target."
+            )
+        sizes = re.search(r"size of tensor|shapes cannot be multiplied|must match|Expected size|not compatible", error)
+        return f"The inputs do not fit together or the model: {shapes}. {error}" if sizes and shapes else None
 
     # ---- Making
 
@@ -172,27 +212,44 @@ class Model(nn.Module):
             if own is not None and not own.is_meta and not module.__dict__.get("_drawn"):
                 with torch.no_grad():
                     self.init_weights(module)
-                module._drawn = True
+                module.__dict__["_drawn"] = True
+            if isinstance(module, Model) and module is not self:
+                module._inner = True
         self.tie_weights()
 
     def init_weights(self, module: nn.Module) -> None:
         """Draws one module's own parameters; a family says how. Called without gradients."""
+        theirs = getattr(self, "_init_weights", None)  # what classes written for Transformers call it
+        if theirs is not None:
+            theirs(module)
 
     def tie_weights(self) -> None:
         """Lets the names in `tied` share their parameters, unless the checkpoint held different ones."""
         if not self.config.tie_word_embeddings:
             return
-        for name, source in self.tied.items():
+        tied, head = self.tied, self.get_output_embeddings()
+        if not tied and getattr(self, "_tied_weights_keys", None) and head is not None:  # a class for Transformers
+            head.weight = self.get_input_embeddings().weight
+        for name, source in tied.items():
             if name not in self.__dict__.get("_kept_untied", ()):
                 set_tensor(self, name, self.get_parameter(source))
 
     @classmethod
-    def from_config(cls, config: Config, *, dtype: Any = None, attn_implementation: str | None = None) -> Any:
-        """A model with random weights, in training mode like any new torch module."""
-        if attn_implementation is not None:
-            config.attn_implementation = attn_implementation
+    def from_config(
+        cls, config: Config, *, dtype: Any = None, attn_implementation: str | None = None, **older: Any
+    ) -> Any:
+        """A model with random weights, in training mode like any new torch module; dtype: None is what the config says.
+
+        Other spellings of the two (torch_dtype) are taken too.
+        """
+        given = {"dtype": dtype, "attn_implementation": attn_implementation}
+        given = {name: value for name, value in given.items() if value is not None} | older
+        given = resolve_keywords(given, ("dtype", "attn_implementation"), "from_config", f"{cls.__name__}.from_config")
+        if "attn_implementation" in given:
+            config = copy.deepcopy(config)
+            config.attn_implementation = given["attn_implementation"]
         model = cls(config)
-        found = as_dtype(dtype)
+        found = as_dtype(given.get("dtype")) or as_dtype(config.dtype)
         return model if found is None else model.to(found)
 
     _from_config = from_config
@@ -202,7 +259,7 @@ class Model(nn.Module):
     @classmethod
     @functools.cache
     def loading_arguments(cls) -> frozenset[str]:
-        """Keywords of from_pretrained that are no fields of a config."""
+        """Keywords of from_pretrained that are no fields of a config, for the "did you mean"."""
         own = {p.name for p in inspect.signature(cls.from_pretrained).parameters.values() if p.kind is p.KEYWORD_ONLY}
         return frozenset(
             own | cls._init_names() | ALIASES["from_pretrained"].keys() | WITHOUT_EFFECT["from_pretrained"]
@@ -239,29 +296,26 @@ class Model(nn.Module):
     ) -> Any:
         """A model with the weights of a folder or a repository, in evaluation mode.
 
-        config: instead of the folder's config.json. dtype: "auto" (the default: the checkpoint's, float32 in place of float16
-        on a CPU), or a torch dtype or its name. device_map: one device ("cpu", "cuda", "auto", 0, ...).
-        output_loading_info: give (model, {"missing_keys": ..., ...}). ignore_mismatched_sizes: draw tensors of another shape
-        anew instead of raising. state_dict: weights in place of the files. key_mapping: {regular expression: replacement} for
-        names of the checkpoint. variant: "fp16" reads model.fp16.safetensors. revision, subfolder, cache_dir,
-        force_download, local_files_only, token: where files come from. Other keywords: fields of the config, arguments of
-        the class.
+        config: instead of the folder's config.json. dtype: "auto" (the default: the checkpoint's, float32 in place of
+        float16 on a CPU), or a torch dtype or its name. device_map: one device ("cpu", "cuda", "auto", 0, ...).
+        output_loading_info: give (model, {"missing_keys": ..., ...}). ignore_mismatched_sizes: draw tensors of another
+        shape anew instead of raising. state_dict: weights in place of the files. key_mapping: {regular expression:
+        replacement} for names of the checkpoint. variant: "fp16" reads model.fp16.safetensors. revision, subfolder,
+        cache_dir, force_download, local_files_only, token: where files come from. Other keywords: fields of the config,
+        arguments of the class.
         Raises ValueError when a tensor is missing, has another shape, or a file is damaged; all of them are named.
         """
-        where = dict(
-            zip(HUB_ARGUMENTS, (revision, subfolder, cache_dir, force_download, local_files_only, token), strict=True)
-        )
-        overrides = rename_keywords(overrides, "from_pretrained")
-        dtype = overrides.pop("dtype", dtype)
-        where["token"] = overrides.pop("token", token)
-        attn_implementation = overrides.pop("attn_implementation", attn_implementation)
+        given = {"dtype": dtype, "token": token, "attn_implementation": attn_implementation}
+        given = {name: value for name, value in given.items() if value is not None}
+        overrides = rename_keywords(given | overrides, "from_pretrained")
+        dtype, token, kernel = (overrides.pop(n, None) for n in ("dtype", "token", "attn_implementation"))
+        places = (revision, subfolder, cache_dir, force_download, local_files_only, token)
+        where: dict[str, Any] = dict(zip(HUB_ARGUMENTS, places, strict=True))
         arguments = {k: overrides.pop(k) for k in list(overrides) if k in cls._init_names()}
         name = pretrained_model_name_or_path
         if name is None and (config is None or state_dict is None):
             raise ValueError("Without a name, from_pretrained needs a config and a state_dict.")
-        config = cls._make_config(name, config, where, overrides)
-        if attn_implementation is not None:
-            config.attn_implementation = attn_implementation
+        config = cls._make_config(name, config, where, overrides, kernel)
         refuse_quantization(config, quantization_config)
         device = as_device(device_map)
         if state_dict is not None:
@@ -276,29 +330,31 @@ class Model(nn.Module):
         in_file = [tensor for shard in shards for tensor in shard.shapes]
         expected = set(model.state_dict())
         matched, unexpected = match_names(in_file, expected, cls.base_model_prefix, renames)
-        keep = re.compile("|".join(cls.keep_float32)) if cls.keep_float32 else None
-        report = fill(
-            model, shards, matched, device=device,
-            dtype_of=lambda name, _: torch.float32 if keep and keep.search(name) else dtype,
-        )  # fmt: skip
+        keep = re.compile("|".join(cls.keep_float32) or "(?!)")
+        dtype_of = lambda name, _: torch.float32 if keep.search(name) else dtype  # noqa: E731
+        report = fill(model, shards, matched, dtype_of=dtype_of, device=device)
         report.unexpected = unexpected
-        model._finish_loading(report, ignore_mismatched_sizes, device, dtype, name or "the state_dict")
+        if any(buffer.is_meta for buffer in model.buffers()):  # a user's class made them from its config
+            for buffer_name, buffer in cls(config, **arguments).named_buffers():
+                if model.get_buffer(buffer_name).is_meta:
+                    set_tensor(model, buffer_name, buffer.to(device))
+        model._finish_loading(report, ignore_mismatched_sizes, dtype_of, device, name or "the state_dict")
         return (model, report.as_info()) if output_loading_info else model
 
     @classmethod
-    def _make_config(cls, name: Any, config: Any, where: dict[str, Any], overrides: dict[str, Any]) -> Any:
+    def _make_config(
+        cls, name: Any, config: Any, where: dict[str, Any], overrides: dict[str, Any], kernel: str | None
+    ) -> Config:
         if config is None or isinstance(config, (str, os.PathLike)):
-            return cls.config_class.from_pretrained(name if config is None else config, **where, **overrides)
-        if not isinstance(config, Config):
+            config = cls.config_class.from_pretrained(name if config is None else config, **where)
+        elif isinstance(config, Config):
+            config = copy.deepcopy(config)  # the caller's stays as it is
+        else:
             raise TypeError(f"config must be a Config or a name, got {type(config).__name__}.")
-        for key, value in overrides.items():
-            if key not in config.keywords() | set(config.extra):
-                raise unknown_argument(
-                    key, config.keywords() | cls.loading_arguments(), f"{cls.__name__}.from_pretrained"
-                )
-            setattr(config, key, value)
-        if name is not None:
-            config.name_or_path = str(name)
+        config.name_or_path = config.name_or_path if name is None else str(name)
+        config.override(overrides, where=f"{cls.__name__}.from_pretrained", meant=cls.loading_arguments())
+        if kernel is not None:
+            config.attn_implementation = kernel
         return config
 
     @classmethod
@@ -306,30 +362,24 @@ class Model(nn.Module):
         try:
             with torch.device("meta"):
                 return cls(config, **arguments)
-        except (RuntimeError, OverflowError) as error:
-            raise ValueError(f"{config.name_or_path}: no model can be made of this config ({error}).") from error
+        except (RuntimeError, OverflowError, AssertionError, ValueError) as error:
+            raise ValueError(f"{config.name_or_path}: no {cls.__name__} can be made of this config: {error}") from error
 
     def _finish_loading(
-        self, report: LoadReport, ignore_mismatched: bool, device: torch.device, dtype: torch.dtype, name: Any
+        self, report: LoadReport, ignore_mismatched: bool, dtype_of: Callable, device: torch.device, name: Any
     ) -> None:
+        """Draws what may be new, raises for all else that the checkpoint lacks, and says what was not used."""
         kind = type(self).__name__
-        if report.mismatched and not ignore_mismatched:
-            lines = "\n".join(
-                f"  {n}: {list(file)} in the checkpoint, {list(ours)} here" for n, file, ours in report.mismatched
-            )
+        report.raise_for(kind, name, self._may_be_new(), ignore_mismatched)
+        state = self.state_dict()
+        new = [n for n in (*report.missing, *(n for n, _, _ in report.mismatched)) if state[n].is_meta]
+        there, asked = (sum(t.nbytes for t in state.values() if t.is_meta == meta) for meta in (False, True))
+        if asked > 16 * there + 2**26:
             raise ValueError(
-                f"{name} does not fit {kind} as its config describes it:\n{lines}\n"
-                "Change the config, or pass ignore_mismatched_sizes=True to draw these anew."
+                f"{name}: its config asks for {asked:,} bytes of new weights ({summary(new)}); the checkpoint has "
+                f"{there:,}."
             )
-        allowed = re.compile("|".join(self.may_be_new) or "(?!)")
-        lacking = [n for n in report.missing if not allowed.search(n)]
-        if lacking:
-            raise ValueError(
-                f"{name} lacks {len(lacking)} tensors of {kind}: {', '.join(lacking[:20])}{' …' if len(lacking) > 20 else ''}. "
-                f"It has {len(report.unexpected)} that {kind} does not know: {', '.join(report.unexpected[:10]) or 'none'}."
-            )
-        new = [*report.missing, *(n for n, _, _ in report.mismatched)]
-        self._draw(new, device, dtype)
+        self._draw(new, dtype_of, device)
         # a checkpoint may hold an output layer of its own; tying it again would lose that
         together = {n for group in shared_groups(self) for n in group}
         self._kept_untied = {n for n in self.tied if n not in together}
@@ -341,10 +391,20 @@ class Model(nn.Module):
         if report.unexpected:
             logging.once(f"{kind} of {name}: not used from the checkpoint: {summary(report.unexpected)}.", logging.INFO)
         for module in self.modules():
-            module._drawn = True
+            module.__dict__["_drawn"] = True
         self.eval()
 
-    def _draw(self, names: list[str], device: torch.device, dtype: torch.dtype) -> None:
+    @classmethod
+    def _may_be_new(cls) -> tuple[str, ...]:
+        """may_be_new; in a class of a user's own, everything that he puts on top of the base model, too."""
+        ours = cls.__module__.startswith("plainformers.")
+        return (
+            cls.may_be_new
+            if ours or not cls.base_model_prefix
+            else (*cls.may_be_new, rf"^(?!{cls.base_model_prefix}\.)")
+        )
+
+    def _draw(self, names: list[str], dtype_of: Callable, device: torch.device) -> None:
         """Draws the named parameters and leaves all others as they are."""
         groups = [group for group in shared_groups(self) if group[0] in names]
         by_module: dict[nn.Module, list[str]] = {}
@@ -355,8 +415,11 @@ class Model(nn.Module):
             loaded = dict(module._parameters)
             for attribute, old in loaded.items():
                 if old is not None:
-                    module._parameters[attribute] = nn.Parameter(torch.zeros(old.shape, dtype=dtype, device=device))
+                    zeros = torch.zeros(old.shape, dtype=dtype_of(attribute, old.dtype), device=device)
+                    module._parameters[attribute] = nn.Parameter(zeros)
             with torch.no_grad():
+                if hasattr(module, "reset_parameters"):  # torch's own way, for classes that say no other
+                    module.reset_parameters()  # type: ignore[operator]
                 self.init_weights(module)
             for attribute, old in loaded.items():
                 if attribute not in attributes:
@@ -378,14 +441,18 @@ class Model(nn.Module):
         safe_serialization: bool = True,
         push_to_hub: bool = False,
         repo_id: str | None = None,
-        token: str | bool | None = None,
         save_function: Any = None,
+        **upload_arguments: Any,
     ) -> None:
         """Writes config.json and model.safetensors (or shards and their index) in one atomic step.
 
-        A tied parameter is written once. max_shard_size: bytes, or a text such as "5GB". is_main_process=False writes nothing.
-        save_function is accepted and not needed. Raises OSError, with the old files unchanged, when the disk is full.
+        A tied parameter is written once. max_shard_size: bytes, or a text such as "5GB". is_main_process=False writes
+        nothing. save_function is accepted and not needed. push_to_hub uploads the folder; token, private, revision,
+        commit_message and create_pr say how. Raises OSError, with the old files unchanged, when the disk is full.
         """
+        options = resolve_keywords(
+            upload_arguments, UPLOAD, "save_pretrained", f"{type(self).__name__}.save_pretrained"
+        )
         if not safe_serialization:
             raise ValueError("Only safetensors is written (safe_serialization=True); pickles are read, never made.")
         folder = Path(save_directory)
@@ -395,44 +462,33 @@ class Model(nn.Module):
             return
         folder.mkdir(parents=True, exist_ok=True)
         tensors = dict(self.state_dict() if state_dict is None else state_dict)
-        for names in shared_groups(self):
-            for name in names[1:]:
+        for first, *others in shared_groups(self):
+            for name in others if first in tensors else ():
                 tensors.pop(name, None)
         self.config.dtype = str(self.dtype)
         self.config.architectures = [type(self).__name__]
         texts = {"config.json": self.config.to_json_string()}
         save_weights(folder, tensors, texts, max_shard_size=max_shard_size, variant=variant)
         if push_to_hub:
-            upload(folder, repo_id or folder.name, token=token)
+            upload(folder, repo_id or folder.name, **options)
 
     def push_to_hub(
         self,
         repo_id: str,
         *,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        revision: str | None = None,
-        create_pr: bool = False,
         max_shard_size: int | str = "50GB",
         variant: str | None = None,
+        **upload_arguments: Any,
     ) -> str:
-        """Saves into a temporary folder and uploads it; returns the address of the commit."""
-        folder = tempfile.mkdtemp()
-        try:
+        """Saves into a temporary folder and uploads it; returns the address of the commit.
+
+        upload_arguments: token, private, revision, commit_message, create_pr.
+        """
+        options = resolve_keywords(upload_arguments, UPLOAD, "push_to_hub", f"{type(self).__name__}.push_to_hub")
+        options.setdefault("commit_message", f"Upload {type(self).__name__}")
+        with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, max_shard_size=max_shard_size, variant=variant)
-            message = commit_message or f"Upload {type(self).__name__}"
-            return upload(
-                folder,
-                repo_id,
-                token=token,
-                private=private,
-                revision=revision,
-                commit_message=message,
-                create_pr=create_pr,
-            )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            return upload(folder, repo_id, **options)
 
     # ---- Looking and changing
 
@@ -496,6 +552,12 @@ class Model(nn.Module):
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"new_num_tokens must be a positive number, got {new_num_tokens!r}.")
         if pad_to_multiple_of is not None:
+            if (
+                isinstance(pad_to_multiple_of, bool)
+                or not isinstance(pad_to_multiple_of, int)
+                or pad_to_multiple_of < 1
+            ):
+                raise ValueError(f"pad_to_multiple_of must be a positive number, got {pad_to_multiple_of!r}.")
             size = -(-size // pad_to_multiple_of) * pad_to_multiple_of
         if size == old.num_embeddings:
             return old
@@ -525,14 +587,14 @@ class Model(nn.Module):
         with torch.no_grad():
             if not any(p.is_meta for p in new.parameters()):
                 self.init_weights(new)
-            new._drawn = True  # type: ignore[assignment]
+            new.__dict__["_drawn"] = True
             for name in names:
                 before, after = old._parameters[name], new._parameters[name]
                 if before is None or after is None:
                     continue
                 rows = min(len(before), len(after))
                 after[:rows] = before[:rows]
-                if mean and name == "weight":
+                if mean:
                     after[rows:] = before.float().mean(0).to(before.dtype)
         new.train(old.training)
 
@@ -564,34 +626,6 @@ class Model(nn.Module):
         return hasattr(self, "generate")
 
 
-def summary(names: list[str]) -> str:
-    """Names in a line: the first ten, and how many there are."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def find_weights(name: Any, variant: str | None, use_safetensors: bool | None, where: dict[str, Any]) -> list[Shard]:
-    """The shards of a folder's or repository's checkpoint, opened."""
-
-    def choose(names: list[str]) -> list[str]:
-        return choose_weights(names, variant, use_safetensors)
-
-    folder = fetch(name, choose, **where)
-    names = names_in(folder)
-    chosen = choose(names)
-    if not chosen:
-        asked = f" of variant {variant!r}" if variant else ""
-        raise FileNotFoundError(
-            f"{name} has no weights{asked}: looked for model.safetensors, pytorch_model.bin and their index files in {folder}; "
-            f"there is {', '.join(names[:20]) or 'nothing'}."
-        )
-    if chosen[0].endswith(".json"):
-        index = file_in(folder, chosen[0])
-        assert index is not None
-        shards = shard_names(index)
-        folder = fetch(name, lambda names: [*chosen, *(n for n in names if n in shards)], **where)
-    return open_weights(folder, chosen[0])
-
-
 def refuse_quantization(config: Config, quantization_config: Any) -> None:
     asked = quantization_config or config.extra.get("quantization_config")
     if asked:
@@ -604,11 +638,16 @@ def refuse_quantization(config: Config, quantization_config: Any) -> None:
 
 def check_counts(config: Config, shards: list[Shard]) -> None:
     """Refuses a config that asks for more layers or experts than the checkpoint can hold, before any module is made."""
-    sizes = [size for shard in shards for shape in shard.shapes.values() for size in shape]
-    most = sum(len(shard.shapes) for shard in shards) + max(sizes, default=0)
+    layers = sum(len(shard.shapes) for shard in shards)
+    # experts may be stacked in one tensor, layers are not
+    experts = layers + max((size for shard in shards for shape in shard.shapes.values() for size in shape), default=0)
     for name, value in vars(config).items():
+        most = experts if name.endswith("experts") else layers
         if counts_modules(name) and isinstance(value, int) and value > most:
-            raise ValueError(f"{config.name_or_path}: {name} is {value}, which the checkpoint cannot hold.")
+            raise ValueError(
+                f"{config.name_or_path}: its config says {name} {value}; the checkpoint, of {layers} tensors, cannot "
+                "hold that."
+            )
 
 
 def checkpoint_dtype(

@@ -1,6 +1,7 @@
 """pipeline(): from a task's name, and a model's if wanted, to an object that answers raw inputs."""
 
 import importlib
+import inspect
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,15 +32,19 @@ TASKS: dict[str, Task] = {
 }
 TASK_ALIASES = {"sentiment-analysis": "text-classification"}
 
-# tasks of Transformers that are not here; a name that begins so is one of them, as in translation_en_to_de
+# tasks of Transformers that are not here
+# fmt: off
 ELSEWHERE = (
-    "any-to-any audio-classification automatic-speech-recognition conversational depth-estimation "
-    "document-question-answering feature-extraction fill-mask image-classification image-feature-extraction image-segmentation "
-    "image-text-to-text image-to-image image-to-text keypoint-matching mask-generation ner object-detection question-answering "
-    "summarization table-question-answering text-generation text-to-audio text-to-speech text2text-generation "
-    "token-classification translation video-classification visual-question-answering vqa zero-shot-audio-classification "
-    "zero-shot-classification zero-shot-image-classification zero-shot-object-detection"
-).split()
+    "any-to-any", "audio-classification", "automatic-speech-recognition", "conversational", "depth-estimation",
+    "document-question-answering", "feature-extraction", "fill-mask", "image-classification",
+    "image-feature-extraction", "image-segmentation", "image-text-to-text", "image-to-image", "image-to-text",
+    "keypoint-matching", "mask-generation", "ner", "object-detection", "question-answering", "summarization",
+    "table-question-answering", "text-generation", "text-to-audio", "text-to-speech", "text2text-generation",
+    "token-classification", "translation", "video-classification", "visual-question-answering", "vqa",
+    "zero-shot-audio-classification", "zero-shot-classification", "zero-shot-image-classification",
+    "zero-shot-object-detection",
+)
+# fmt: on
 
 
 def __getattr__(name: str) -> Any:
@@ -74,11 +79,12 @@ def pipeline(
 
     task: one of TASKS or TASK_ALIASES; None is found from the model's class. model: a folder, a repository or built-in
     name, or a Model; None is the task's default. tokenizer: the same; None is the model's. config: a Config or a name.
-    device: "cpu", "cuda", "cuda:1", a number of a GPU, -1 for the CPU; None is a GPU where there is one. device_map: another
-    spelling of it. dtype (torch_dtype): see Model.from_pretrained. model_kwargs: further arguments of from_pretrained.
-    batch_size: texts that go through the model together; None is by their lengths. revision, token: where files come from.
-    arguments: those of a call, as its new defaults. num_workers, use_fast, framework and trust_remote_code change nothing.
-    Raises ValueError for an unknown task and for a model without the task's trained head, TypeError for a misspelt name.
+    device: "cpu", "cuda", "cuda:1", a number of a GPU, -1 for the CPU; None is a GPU where there is one. device_map:
+    another spelling of it. dtype (torch_dtype): see Model.from_pretrained. revision, token: where files come from.
+    model_kwargs: further arguments of from_pretrained. batch_size: inputs that go through the model together; None is
+    by their lengths. arguments: those of a call, as its new defaults. num_workers, use_fast, framework and
+    trust_remote_code change nothing.
+    Raises ValueError for an unknown task and a model without the task's trained head, TypeError for a misspelt name.
     """
     from .base import Pipeline
 
@@ -89,7 +95,8 @@ def pipeline(
     if not (isinstance(kind, type) and issubclass(kind, Pipeline)):
         raise TypeError(f"pipeline_class must be a subclass of Pipeline, got {kind!r}.")
     arguments = {"dtype": dtype, **arguments} if dtype is not None else arguments
-    arguments = resolve_keywords(arguments, kind.call_arguments() | {"dtype", "token"}, "pipeline")
+    allowed = kind.call_arguments() | inspect.signature(pipeline).parameters.keys()
+    arguments = resolve_keywords(arguments, allowed, "pipeline")
     dtype, token = arguments.pop("dtype", None), arguments.pop("token", token)
     if device is not None and device_map is not None:
         raise ValueError(f"device ({device!r}) and device_map ({device_map!r}) say the same; give one of them.")
@@ -136,16 +143,16 @@ def known_task(task: Any) -> str:
 def infer_task(model: Any, config: Any, revision: Any, token: Any, model_kwargs: dict[str, Any]) -> tuple[str, Any]:
     """(the task that a model's class is made for, its config)."""
     from ..auto import AutoConfig
-    from ..config import HUB_ARGUMENTS
+    from ..config import HUB_ARGUMENTS, Config
     from ..registry import AUTO_CLASSES
 
     if model is None:
         raise ValueError(f"Name a task or a model. The tasks are: {', '.join(sorted({*TASKS, *TASK_ALIASES}))}.")
     if isinstance(model, (str, os.PathLike)):
-        where = {"revision": revision, "token": token, **model_kwargs}
-        config = config or AutoConfig.from_pretrained(
-            model, **{key: value for key, value in where.items() if key in HUB_ARGUMENTS and value is not None}
-        )
+        if not isinstance(config, Config):
+            where = {"revision": revision, "token": token, **model_kwargs} if config is None else {"token": token}
+            where = {key: value for key, value in where.items() if key in HUB_ARGUMENTS and value is not None}
+            config = AutoConfig.from_pretrained(model if config is None else config, **where)
         classes = getattr(config, "architectures", None) or []
     else:
         classes = [kind.__name__ for kind in type(model).__mro__]
@@ -156,13 +163,13 @@ def infer_task(model: Any, config: Any, revision: Any, token: Any, model_kwargs:
                 return task, config
     made_for = f"is a {classes[0]}" if classes else "does not say in its config.json (architectures) what it is"
     raise ValueError(
-        f"No task fits the model: {model if isinstance(model, str) else 'it'} {made_for}. A task is found for classes that end in "
-        f"{', '.join(endings)}. Name the task: pipeline(task, model=…); there are {', '.join(TASKS)}."
+        f"No task fits the model: {model if isinstance(model, str) else 'it'} {made_for}. A task is found for classes "
+        f"that end in {', '.join(endings)}. Name the task: pipeline(task, model=…); there are {', '.join(TASKS)}."
     )
 
 
 def load_model(task: str, name: Any, config: Any, device: Any, dtype: Any, arguments: dict[str, Any]) -> Any:
-    """The task's model, straight on its device. Raises ValueError where the checkpoint has no trained head for the task."""
+    """The task's model, straight on its device; ValueError where the checkpoint has no trained head for the task."""
     from .. import auto
 
     auto_class = getattr(auto, auto.AUTO_CLASSES[TASKS[task].head])
@@ -172,11 +179,12 @@ def load_model(task: str, name: Any, config: Any, device: Any, dtype: Any, argum
         logging.once(f"{task} uses its default model, {name}.", logging.INFO)
     given = {"dtype": dtype, "device_map": device, **arguments, "output_loading_info": True}
     model, info = auto_class.from_pretrained(name, config=config, **{k: v for k, v in given.items() if v is not None})
-    if info["missing_keys"]:
+    lacking = ", ".join(sorted(info["missing_keys"])[:4])
+    if lacking:
         raise ValueError(
-            f"{name} has no trained head for {task}: its checkpoint lacks {', '.join(info['missing_keys'][:4])}, so the answers "
-            f"would be random. Use a model that was trained for {task}, or train this one first. (A model that "
-            f"{auto_class.__name__} loaded is taken as it is: pipeline({task!r}, model=model, tokenizer=…).)"
+            f"{name} has no trained head for {task}: its checkpoint lacks {lacking}, so the answers "
+            f"would be random. Use a model that was trained for {task}, or train this one first. (A model "
+            f"that {auto_class.__name__} loaded is taken as it is: pipeline({task!r}, model=model, tokenizer=…).)"
         )
     return model
 
@@ -189,7 +197,10 @@ def load_tokenizer(tokenizer: Any, name: Any, model: Any, where: dict[str, Any])
     if tokenizer is not None and not isinstance(tokenizer, (str, os.PathLike)):
         return tokenizer
     if tokenizer is None and not str(name):
-        raise ValueError("The model does not know where it was loaded from, so its tokenizer is not found: give tokenizer=….")
+        raise ValueError(
+            "The model does not know where it was loaded from, so its tokenizer is not found: give tokenizer=…."
+        )
     own = HUB_ARGUMENTS if tokenizer is None else ("token", "cache_dir", "force_download", "local_files_only")
     options = {key: where[key] for key in own if where.get(key) is not None}
-    return AutoTokenizer.from_pretrained(name if tokenizer is None else tokenizer, config=model.config, **options)
+    name = os.fspath(name if tokenizer is None else tokenizer)
+    return AutoTokenizer.from_pretrained(name, config=model.config, **options)

@@ -4,8 +4,9 @@
     outputs = pipe.forward(inputs)                                      # the model's output
     answers = pipe.postprocess(outputs)                                 # one answer for each input
 
-A call does this and no more, for any number of inputs: it tokenises a window of them at once, puts those of like length into
-a batch, and gives the answers in the order of the inputs. The arguments of a call are the keywords of the three methods.
+A call does this and no more, for any number of inputs: it tokenises a window of them at once, puts those of like
+length into a batch, and gives the answers in the order of the inputs. The arguments of a call are the keywords of
+preprocess and postprocess.
 """
 
 import functools
@@ -25,7 +26,9 @@ from ..tokenizer import BatchEncoding, Tokenizer
 # of one batch, padding counted: on a CPU more tokens than this leave its caches, a GPU wants many
 TOKENS, TOKENS_ON_GPU, ROWS = 1024, 16384, 256
 WINDOW = 1024  # inputs that are tokenised together
-BETWEEN_STEPS = frozenset({"return_tensors", "return_attention_mask"})  # keywords of preprocess that a call does not take
+BETWEEN_STEPS = frozenset(
+    {"return_tensors", "return_attention_mask"}
+)  # keywords of preprocess that a call does not take
 PADDING = ("padding", "pad_to_multiple_of", "padding_side")
 
 
@@ -56,13 +59,19 @@ class Pipeline:
         arguments: those of a call, as its new defaults; torch_dtype.
         """
         if not isinstance(model, Model):
-            raise TypeError(f"{type(self).__name__} needs a Model, got {type(model).__name__}: load one with from_pretrained.")
+            raise TypeError(
+                f"{type(self).__name__} needs a Model, got {type(model).__name__}: load one with from_pretrained."
+            )
         if not any(kind.__name__.endswith(self.model_ending) for kind in type(model).__mro__):
-            raise ValueError(f"{type(self).__name__} needs a model …{self.model_ending}, which {type(model).__name__} is not.")
+            raise ValueError(
+                f"{type(self).__name__} needs a model …{self.model_ending}, which {type(model).__name__} is not."
+            )
         if not isinstance(tokenizer, Tokenizer):
-            raise TypeError(f"{type(self).__name__} needs a tokenizer (of AutoTokenizer), got {type(tokenizer).__name__}.")
+            raise TypeError(
+                f"{type(self).__name__} needs a tokenizer (of AutoTokenizer), got {type(tokenizer).__name__}."
+            )
         arguments = {"dtype": dtype, **arguments} if dtype is not None else arguments
-        allowed = self.call_arguments() | {"dtype"}
+        allowed = self.call_arguments() | {"dtype"} | inspect.signature(Pipeline).parameters.keys()
         arguments = resolve_keywords(arguments, allowed, "pipeline", type(self).__name__)
         dtype = as_dtype(arguments.pop("dtype", None))
         device = self.as_device(device)
@@ -74,7 +83,8 @@ class Pipeline:
         self.defaults = self.checked(arguments)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({type(self.model).__name__}, task={self.task!r}, device={str(self.device)!r}, dtype={self.dtype})"
+        where = f"device={str(self.device)!r}, dtype={self.dtype}"
+        return f"{type(self).__name__}({type(self.model).__name__}, task={self.task!r}, {where})"
 
     # ---- The steps
 
@@ -131,8 +141,12 @@ class Pipeline:
         return in_order(logging.progress(numbered, total=len(inputs), what=self.task), len(inputs))
 
     def answer_one(self, item: Any, before: dict[str, Any], after: dict[str, Any]) -> Any:
-        # nothing is padded unless asked for, and without a mask attention is quicker
-        inputs = self.preprocess(item, **({"return_attention_mask": False} if "padding" not in before else {}) | before)
+        if not any(before.get(name) for name in PADDING):
+            before = {
+                **before,
+                "return_attention_mask": False,
+            }  # nothing is padded; attention without a mask is quicker
+        inputs = self.preprocess(item, **before)
         return self.postprocess(self.forward(inputs), **after)[0]
 
     def numbered_answers(
@@ -141,7 +155,9 @@ class Pipeline:
         """(number, answer) of every item, in the order in which they are computed."""
         unpadded = {name: value for name, value in before.items() if name not in PADDING}
         for start in range(0, len(items), WINDOW):
-            encoded = self.preprocess(list(items[start : start + WINDOW]), padding=False, return_tensors=None, **unpadded)
+            encoded = self.preprocess(
+                list(items[start : start + WINDOW]), padding=False, return_tensors=None, **unpadded
+            )
             lengths = [len(row) for row in encoded[self.model.main_input_name]]
             tokens = TOKENS if self.device.type == "cpu" else TOKENS_ON_GPU
             for rows in plan_batches(lengths, tokens=tokens, rows=ROWS, fixed=batch_size):
@@ -161,11 +177,15 @@ class Pipeline:
             batch.pop("attention_mask", None)  # all ones
         return batch
 
-    def stream(self, items: Any, before: dict[str, Any], after: dict[str, Any], batch_size: int | None) -> Iterator[Any]:
+    def stream(
+        self, items: Any, before: dict[str, Any], after: dict[str, Any], batch_size: int | None
+    ) -> Iterator[Any]:
         """The answers one by one, in order; no more than WINDOW items are held."""
         count = len(items) if isinstance(items, Sized) else None
-        by_index = not hasattr(type(items), "__iter__")  # a torch Dataset: Python would look for an end that it may not have
-        source = (items[i] for i in range(count or 0)) if by_index else iter(items)
+        by_index = not hasattr(
+            type(items), "__iter__"
+        )  # a torch Dataset: Python would look for an end that it may not have
+        source: Iterator[Any] = (items[i] for i in range(count or 0)) if by_index else iter(items)  # type: ignore[arg-type]
 
         def answer(window: list[Any], start: int) -> list[Any]:
             for number, item in enumerate(window, start):
@@ -194,16 +214,19 @@ class Pipeline:
 
     @classmethod
     def call_arguments(cls) -> frozenset[str]:
-        return cls.keywords_of("preprocess") | cls.keywords_of("forward") | cls.keywords_of("postprocess")
+        return cls.keywords_of("preprocess") | cls.keywords_of("postprocess")
 
     def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of a call under our names; TypeError for unknown ones. A subclass checks their values too."""
-        return resolve_keywords(arguments, self.call_arguments(), "pipeline", type(self).__name__)
+        allowed = self.call_arguments() | {"batch_size", "num_workers"}  # these never come here; they may be meant
+        return resolve_keywords(arguments, allowed, "pipeline", type(self).__name__)
 
     def steps_of(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """(arguments of preprocess, arguments of postprocess)"""
         after = self.keywords_of("postprocess")
-        return {k: v for k, v in arguments.items() if k not in after}, {k: v for k, v in arguments.items() if k in after}
+        return {k: v for k, v in arguments.items() if k not in after}, {
+            k: v for k, v in arguments.items() if k in after
+        }
 
     # ---- The parts
 
@@ -248,5 +271,7 @@ class SizedIterator:
 
 def check_batch_size(batch_size: Any) -> int | None:
     if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be a number of inputs from 1, or None (by their lengths), got {batch_size!r}.")
+        raise ValueError(
+            f"batch_size must be a number of inputs from 1, or None (by their lengths), got {batch_size!r}."
+        )
     return batch_size

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from .. import logging
 from ..aliases import did_you_mean
-from ..outputs import ModelOutput
+from ..outputs import SequenceClassifierOutput
 from ..tokenizer import BatchEncoding
 from .base import Pipeline
 
@@ -15,8 +15,8 @@ FUNCTIONS = ("sigmoid", "softmax", "none")
 class TextClassificationPipeline(Pipeline):
     """Labels of texts by any model …ForSequenceClassification.
 
-    An input is a text or {"text": …, "text_pair": …}. An answer is {"label": …, "score": …}; with top_k a list of these, the
-    likeliest first. As in Transformers, one text gives a list even without top_k.
+    An input is a text or {"text": …, "text_pair": …}. An answer is {"label": …, "score": …}; with top_k a list of
+    these, the likeliest first. As in Transformers, one text gives a list even without top_k.
     """
 
     task = "text-classification"
@@ -94,25 +94,26 @@ class TextClassificationPipeline(Pipeline):
 
     def postprocess(
         self,
-        outputs: ModelOutput,
+        outputs: SequenceClassifierOutput,
         *,
         top_k: int | Literal["best", "all"] | None = "best",
         function_to_apply: str | None = None,
     ) -> list[Any]:
         """top_k: so many labels, None all of them; "best" one without a list, "all" every label in the model's order.
 
-        function_to_apply: from logits to scores: "sigmoid", "softmax", "none". None: nothing for problem_type "regression",
-        sigmoid for "multi_label_classification" or one label, else softmax.
+        function_to_apply: from logits to scores: "sigmoid", "softmax", "none". None: nothing for problem_type
+        "regression", sigmoid for "multi_label_classification" or one label, else softmax.
         """
-        config = self.model.config
+        config, names = self.model.config, self.model.config.id2label
         if function_to_apply is None:
-            one_by_one = config.problem_type == "multi_label_classification" or config.num_labels == 1
+            one_by_one = config.problem_type == "multi_label_classification" or len(names) == 1
             function_to_apply = "sigmoid" if one_by_one else "softmax"
             function_to_apply = "none" if config.problem_type == "regression" else function_to_apply
-        logits = outputs["logits"].float()  # [B, N]
+        assert outputs.logits is not None
+        logits = outputs.logits.float()  # [B, N]
         if function_to_apply != "none":
             logits = logits.sigmoid() if function_to_apply == "sigmoid" else logits.softmax(-1)
-        names, answers = config.id2label, []
+        answers = []
         for scores in logits.tolist():
             if top_k == "best":
                 best = max(scores)
