@@ -25,7 +25,7 @@ from .hub import fetch, file_in, names_in, upload
 # arguments of every from_pretrained that say where files come from
 HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
 MOST_LAYERS = 10_000  # of anything that makes one module each; more is a damaged or hostile file
-MOST_LABELS = 1_000_000
+MOST_LABELS = 100_000  # without names, so that a small file does not make large ones
 # what users set on any config; no forward pass of ours reads them where they are no fields
 NOTES = frozenset({
     "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "mask_token_id", "decoder_start_token_id",
@@ -223,7 +223,9 @@ class Config:
     @num_labels.setter
     def num_labels(self, count: int) -> None:
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_LABELS:
-            raise ValueError(f"num_labels must be a number from 0 to {MOST_LABELS}, got {count!r:.40}.")
+            raise ValueError(
+                f"num_labels must be a number from 0 to {MOST_LABELS}; more are named by id2label. Got {count!r:.40}."
+            )
         if count != len(self.id2label):
             self.id2label = label_names(count)
 
@@ -294,7 +296,12 @@ class Config:
         fields = {k: copy.deepcopy(v) for k, v in values.items() if k in accepted and k not in cls.not_saved}
         if fields.get("id2label") is not None:
             fields.pop("num_labels", None)
-        config = cls(name_or_path=name_or_path, **fields)
+        try:
+            config = cls(name_or_path=name_or_path, **fields)
+        except (ValueError, TypeError) as error:
+            if name_or_path in str(error):
+                raise
+            raise type(error)(f"The config of {name_or_path}: {error}") from error
         config.extra.update(
             {k: copy.deepcopy(v) for k, v in values.items() if k not in accepted and k not in ALIASES["config"]}
         )

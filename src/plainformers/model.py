@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,13 +88,13 @@ def check_arguments(given: dict[str, Any]) -> None:
         raise ValueError(f"input_ids has shape {list(first.shape)}: there is no token.")
 
 
-def as_dtype(dtype: Any) -> torch.dtype | None:
+def as_dtype(dtype: Any, what: str = "dtype") -> torch.dtype | None:
     """torch.float16 of torch.float16, "float16" or "torch.float16"; None of None and "auto"."""
     name = str(dtype).removeprefix("torch.")
     if dtype is None or name == "auto":
         return None
     if name not in DTYPES:
-        raise ValueError(f"dtype must be 'auto' or one of {', '.join(DTYPES)}, got {dtype!r:.100}.")
+        raise ValueError(f"{what} must be 'auto' or one of {', '.join(DTYPES)}, got {dtype!r:.100}.")
     return DTYPES[name]
 
 
@@ -360,7 +361,8 @@ class Model(nn.Module):
     @classmethod
     def _on_meta(cls, config: Config, arguments: dict[str, Any]) -> Any:
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # a head without labels
                 return cls(config, **arguments)
         except (RuntimeError, OverflowError, AssertionError, ValueError) as error:
             raise ValueError(f"{config.name_or_path}: no {cls.__name__} can be made of this config: {error}") from error
@@ -657,7 +659,7 @@ def checkpoint_dtype(
     if asked is not None:
         return asked
     floats = (kind for shard in shards for kind in shard.dtypes.values() if kind.is_floating_point)
-    found = as_dtype(config.dtype) or next(floats, torch.float32)
+    found = as_dtype(config.dtype, f"{config.name_or_path}: the config's dtype") or next(floats, torch.float32)
     if found is torch.float16 and device.type == "cpu":
         logging.once(
             f"{config.name_or_path} is stored in float16, which CPUs are slow and coarse in; it is loaded in float32. "
