@@ -91,6 +91,8 @@ def test_common_names_reach_the_fields():
     config.num_hidden_layers = 3
     assert config.n_layers == 3
     assert DistilBertConfig(dim=48, hidden_size=48).dim == 48
+    with pytest.raises(ValueError, match="dropout is a probability|dropout must be float, got nan"):
+        DistilBertConfig(dropout=math.nan)
     with pytest.raises(ValueError, match="dim=48 and hidden_size=24 name the same"):
         DistilBertConfig(dim=48, hidden_size=24)
 

@@ -161,7 +161,7 @@ class Config:
         for name in given:
             ours = type(self).attribute_map.get(name, name)
             other = places.setdefault(ours, name)
-            if given[other] != given[name]:
+            if other != name and given[other] != given[name]:
                 raise ValueError(
                     f"{other}={given[other]!r:.40} and {name}={given[name]!r:.40} name the same; give one of them."
                 )

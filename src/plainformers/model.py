@@ -24,7 +24,6 @@ from .checkpoint import (
     find_weights,
     match_names,
     open_state_dict,
-    owner_of,
     save_weights,
     set_tensor,
     shared_groups,
@@ -409,15 +408,16 @@ class Model(nn.Module):
     def _draw(self, names: list[str], dtype_of: Callable, device: torch.device) -> None:
         """Draws the named parameters and leaves all others as they are."""
         groups = [group for group in shared_groups(self) if group[0] in names]
-        by_module: dict[nn.Module, list[str]] = {}
+        by_path: dict[str, list[str]] = {}
         for name in names:
-            module, attribute = owner_of(self, name)
-            by_module.setdefault(module, []).append(attribute)
-        for module, attributes in by_module.items():
+            path, _, attribute = name.rpartition(".")
+            by_path.setdefault(path, []).append(attribute)
+        for path, attributes in by_path.items():
+            module = self.get_submodule(path)
             loaded = dict(module._parameters)
             for attribute, old in loaded.items():
                 if old is not None:
-                    zeros = torch.zeros(old.shape, dtype=dtype_of(attribute, old.dtype), device=device)
+                    zeros = torch.zeros(old.shape, dtype=dtype_of(f"{path}.{attribute}", old.dtype), device=device)
                     module._parameters[attribute] = nn.Parameter(zeros)
             with torch.no_grad():
                 if hasattr(module, "reset_parameters"):  # torch's own way, for classes that say no other
