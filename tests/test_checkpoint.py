@@ -188,6 +188,16 @@ def test_a_different_head_stays_untied(tmp_path):
         assert HEAD + "weight" in load_file(folder / "model.safetensors")
 
 
+def test_an_untied_head_is_written_under_every_name(tmp_path):
+    model = BertForMaskedLM(BertConfig(**BERT, tie_word_embeddings=False))
+    assert model.cls.predictions.decoder.bias is model.cls.predictions.bias
+    model.save_pretrained(tmp_path)
+    assert load_file(tmp_path / "model.safetensors").keys() == model.state_dict().keys()
+    again = BertForMaskedLM.from_pretrained(tmp_path)
+    assert_holds(again, model.state_dict())
+    assert again.cls.predictions.decoder.bias is again.cls.predictions.bias
+
+
 def test_parameters_that_share_memory_in_a_file_are_two(tmp_path):
     state = weights(BertForMaskedLM)  # its two matrices share memory, as torch.save keeps
     folder = folder_with(tmp_path, state, CONFIG | {"tie_word_embeddings": False}, "pytorch_model.bin")

@@ -18,14 +18,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MODEL_FILES = [path for path in sorted((PACKAGE / "models").glob("*.py")) if path.stem != "__init__"]
 SHARED = [path for path in FILES if path not in MODEL_FILES]
 
-LEAVES = {"attention", "linear", "sequences", "losses", "cache", "activations", "outputs", "batching"}
+LEAVES = {"attention", "linear", "sequences", "losses", "cache", "activations", "outputs", "batching", "arguments"}
 # module -> the modules of this package that it may import; what stands in no row may import anything but a model file
 MAY_IMPORT = {
     **dict.fromkeys(LEAVES | {"registry", "aliases", "logging", "hub"}, set()),
     "modeling_outputs": {"outputs"},
     "config": {"aliases", "hub"},
     "checkpoint": {"hub"},
-    "model": {"aliases", "checkpoint", "config", "hub", "logging", "outputs"},
+    "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
     "encoding": {"aliases", "logging"},
     "tokenizer_files": {"aliases", "hub", "logging", "registry"},
     "tokenizer": {"aliases", "encoding", "hub", "logging", "registry", "tokenizer_files"},

@@ -355,7 +355,7 @@ def set_tensor(model: nn.Module, name: str, tensor: Tensor) -> None:
 def shared_groups(model: nn.Module) -> list[list[str]]:
     """The names under which one parameter stands more than once (tied weights), in the model's order."""
     groups: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in nn.Module.named_parameters(model, remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(name)
     return [names for names in groups.values() if len(names) > 1]
 

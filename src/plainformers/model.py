@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from . import logging
 from .aliases import ALIASES, WITHOUT_EFFECT, rename_keywords, resolve_keywords
+from .arguments import as_device, as_dtype, check_arguments, explain, forward_names
 from .checkpoint import (
     LoadReport,
     Renames,
@@ -31,100 +31,21 @@ from .checkpoint import (
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import upload
+from .linear import prepare, unprepare
 from .outputs import ModelOutput
 
 # what code written for Transformers passes to every model, used or not
 UNUSED_INPUTS = frozenset({"cache_position", "num_items_in_batch", "token_type_ids"})
-TENSORS = frozenset(
-    {"input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds", "labels", "head_mask"}
-)
 UPLOAD = ("token", "private", "revision", "commit_message", "create_pr")
-DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float16, torch.bfloat16, torch.float64)}
 
 
-@functools.cache
-def forward_names(forward: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
-    """(the names of a forward's arguments in order, whether it takes any others too: a user's own class may)."""
-    parameters = inspect.signature(forward).parameters.values()
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    names = tuple(p.name for p in parameters if p.kind not in several and p.name != "self")
-    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+class NothingDrawn(torch.overrides.TorchFunctionMode):
+    """Leaves out torch.nn.init, which on the meta device gives nothing and imports half of torch's compiler."""
 
-
-def check_inputs(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[int, int, torch.device]:
-    """(B, T, device) of a model's input: input_ids [B, T] or inputs_embeds [B, T, C], never both."""
-    if (input_ids is None) == (inputs_embeds is None):
-        raise ValueError("Give exactly one of input_ids and inputs_embeds.")
-    if input_ids is None:
-        assert inputs_embeds is not None
-        if not inputs_embeds.is_floating_point() or inputs_embeds.dim() != 3:
-            shape = list(inputs_embeds.shape)
-            raise TypeError(f"inputs_embeds must be floats of shape [B, T, C], got {inputs_embeds.dtype} {shape}.")
-        return inputs_embeds.shape[0], inputs_embeds.shape[1], inputs_embeds.device
-    if input_ids.dtype not in (torch.int64, torch.int32) or input_ids.dim() != 2:
-        shape = list(input_ids.shape)
-        raise TypeError(f"input_ids must be integers (int64 or int32) of shape [B, T], got {input_ids.dtype} {shape}.")
-    return input_ids.shape[0], input_ids.shape[1], input_ids.device
-
-
-def check_arguments(given: dict[str, Any]) -> None:
-    """Refuses what is no tensor, and what torch would stretch to a batch that nobody asked for."""
-    for name in TENSORS:
-        value = given.get(name)
-        if value is not None and not isinstance(value, Tensor) and not hasattr(value, "lengths"):
-            hint = "A tokenizer makes one: tokenizer(text, return_tensors='pt')." if name == "input_ids" else ""
-            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}. {hint}".rstrip())
-    first = given.get("input_ids")
-    if not isinstance(first, Tensor) or first.dim() != 2:
-        return
-    for name in ("attention_mask", "token_type_ids", "position_ids"):
-        value = given.get(name)
-        if isinstance(value, Tensor) and value.dim() == 2 and value.shape[0] not in (1, first.shape[0]):
-            raise ValueError(
-                f"{name} has shape {list(value.shape)} and input_ids {list(first.shape)}: the numbers of rows differ."
-            )
-    if first.shape[1] == 0:
-        raise ValueError(f"input_ids has shape {list(first.shape)}: there is no token.")
-
-
-def as_dtype(dtype: Any, what: str = "dtype") -> torch.dtype | None:
-    """torch.float16 of torch.float16, "float16" or "torch.float16"; None of None and "auto"."""
-    name = str(dtype).removeprefix("torch.")
-    if dtype is None or name == "auto":
-        return None
-    if name not in DTYPES:
-        raise ValueError(f"{what} must be 'auto' or one of {', '.join(DTYPES)}, got {dtype!r:.100}.")
-    return DTYPES[name]
-
-
-def as_device(device_map: Any) -> torch.device:
-    """The one device that a device_map names: None, "auto", "cpu", "cuda", 0, torch.device or {"": one of these}."""
-    if isinstance(device_map, dict):
-        if set(device_map) != {""}:
-            raise ValueError(
-                f"device_map must name one device for the whole model, {{'': 'cuda:0'}}; got {device_map!r:.200}."
-            )
-        device_map = device_map[""]
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        device_map = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(
-            "cpu" if device_map is None else f"cuda:{device_map}" if isinstance(device_map, int) else device_map
-        )
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"{device_map!r:.100} is no device; there are 'auto', 'cpu', 'cuda', 'cuda:0', 'mps'."
-        ) from error
-    if device.type == "meta":
-        raise ValueError("The device 'meta' keeps no weights; use from_config under torch.device('meta').")
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # each kind of device has its own way to say that it is not there
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"The device {device} was asked for, but this PyTorch cannot use it ({reason:.200}). Use 'cpu' or 'auto'."
-        ) from error
-    return device
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 class Model(nn.Module):
@@ -135,11 +56,13 @@ class Model(nn.Module):
     renames: ClassVar[Renames] = ()  # names of old checkpoints -> names here
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
+    prepared: ClassVar[str] = ""  # names of linear layers that are called through linear.project and activate only
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
+    _prepared = False
     _inner = False  # part of a larger model, which reads its outputs by name
 
     def __init__(self, config: Config):
@@ -165,43 +88,16 @@ class Model(nn.Module):
             keywords = resolve_keywords(keywords, names, "forward", f"{type(self).__name__}.forward")
         given = dict(zip(names, args, strict=False)) | keywords
         check_arguments(given)
+        if self._prepared and torch.is_grad_enabled():
+            self.unprepare()
         try:
             out = super().__call__(*args, **keywords)
         except (IndexError, RuntimeError) as error:
-            reason = self._explain(given, str(error))
+            reason = explain(self.config, given, str(error))
             raise (ValueError(reason) if reason else error) from error
         if return_dict is None:
             return_dict = self._inner or self.config.return_dict
         return out if return_dict or not isinstance(out, ModelOutput) else out.to_tuple()
-
-    def _explain(self, given: dict[str, Any], error: str) -> str | None:
-        """What is wrong with inputs that an operation refused; looked at only after it did."""
-        limits = (
-            ("input_ids", "vocab_size", "the vocabulary"),
-            ("token_type_ids", "type_vocab_size", "the token types"),
-            ("position_ids", "max_position_embeddings", "the positions"),
-        )
-        for name, field, what in limits:
-            ids, size = given.get(name), getattr(self.config, field, None)
-            if isinstance(ids, Tensor) and not ids.is_floating_point() and size is not None:
-                outside = ((ids < 0) | (ids >= size)).nonzero()
-                if len(outside):
-                    where = outside[0].tolist()
-                    return f"{name}{where} is {int(ids[tuple(where)])}; {what} of this model are 0 to {size - 1}."
-        most, ids = getattr(self.config, "max_position_embeddings", None), given.get("input_ids")
-        shapes = {name: list(value.shape) for name, value in given.items() if isinstance(value, Tensor)}
-        if isinstance(ids, Tensor) and most is not None and ids.shape[-1] > most:
-            return (
-                f"The input is {ids.shape[-1]} tokens long; this model has {most} positions. "
-                f"Cut it: tokenizer(text, truncation=True, max_length={most})."
-            )
-        if found := re.fullmatch(r"Target (-?\d+) is out of bounds\.", error):
-            return (
-                f"The labels hold {found[1]}, for which there is no logit (num_labels is {self.config.num_labels}, "
-                f"vocab_size {getattr(self.config, 'vocab_size', None)}); -100 marks what is no target."
-            )
-        sizes = re.search(r"size of tensor|shapes cannot be multiplied|must match|Expected size|not compatible", error)
-        return f"The inputs do not fit together or the model: {shapes}. {error}" if sizes and shapes else None
 
     # ---- Making
 
@@ -360,8 +256,7 @@ class Model(nn.Module):
     @classmethod
     def _on_meta(cls, config: Config, arguments: dict[str, Any]) -> Any:
         try:
-            with torch.device("meta"), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # a head without labels
+            with torch.device("meta"), NothingDrawn():
                 return cls(config, **arguments)
         except (RuntimeError, OverflowError, AssertionError, ValueError) as error:
             raise ValueError(f"{config.name_or_path}: no {cls.__name__} can be made of this config: {error}") from error
@@ -448,9 +343,10 @@ class Model(nn.Module):
     ) -> None:
         """Writes config.json and model.safetensors (or shards and their index) in one atomic step.
 
-        A tied parameter is written once. max_shard_size: bytes, or a text such as "5GB". is_main_process=False writes
-        nothing. save_function is accepted and not needed. push_to_hub uploads the folder; token, private, revision,
-        commit_message and create_pr say how. Raises OSError, with the old files unchanged, when the disk is full.
+        A tied parameter is written once, unless the config ties nothing. max_shard_size: bytes, or "5GB".
+        is_main_process=False writes nothing. save_function is accepted and not needed. push_to_hub uploads the folder;
+        token, private, revision, commit_message and create_pr say how. Raises OSError, with the old files unchanged,
+        when the disk is full.
         """
         options = resolve_keywords(
             upload_arguments, UPLOAD, "save_pretrained", f"{type(self).__name__}.save_pretrained"
@@ -466,7 +362,10 @@ class Model(nn.Module):
         tensors = dict(self.state_dict() if state_dict is None else state_dict)
         for first, *others in shared_groups(self):
             for name in others if first in tensors else ():
-                tensors.pop(name, None)
+                if self.config.tie_word_embeddings:
+                    tensors.pop(name, None)
+                elif name in tensors:  # readers that tie nothing look for every name
+                    tensors[name] = tensors[name].clone()
         self.config.dtype = str(self.dtype)
         self.config.architectures = [type(self).__name__]
         texts = {"config.json": self.config.to_json_string()}
@@ -492,15 +391,73 @@ class Model(nn.Module):
             self.save_pretrained(folder, max_shard_size=max_shard_size, variant=variant)
             return upload(folder, repo_id, **options)
 
+    # ---- Faster linear layers: for inference; whatever changes the weights or hands them out undoes it first
+
+    def prepare(self) -> bool:
+        """Lets a model on a CPU run faster, in place; see linear.py. Pipelines do it to the models that they load.
+
+        state_dict and save_pretrained give the weights as ever. It is undone, for good, by train, parameters, to,
+        copying, pickling, load_state_dict, compile and a call with gradients enabled. False where this PyTorch cannot.
+        """
+        if self.prepared and prepare(self, self.prepared):
+            self._mark_prepared(True)
+        return self._prepared
+
+    def unprepare(self) -> None:
+        if self._prepared:
+            unprepare(self)
+            self._mark_prepared(False)
+
+    def _mark_prepared(self, yes: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, Model):
+                module._prepared = yes
+
+    def train(self, mode: bool = True) -> Any:
+        if mode:
+            self.unprepare()
+        return super().train(mode)
+
+    def named_parameters(self, *args: Any, **keywords: Any) -> Any:
+        self.unprepare()
+        return super().named_parameters(*args, **keywords)
+
+    def state_dict(self, *args: Any, **keywords: Any) -> Any:
+        state = super().state_dict(*args, **keywords)
+        for name, tensor in state.items() if self._prepared else ():
+            if isinstance(tensor, Tensor) and tensor.is_mkldnn:
+                state[name] = tensor.to_dense()
+        return state
+
+    def load_state_dict(self, *args: Any, **keywords: Any) -> Any:
+        self.unprepare()
+        return super().load_state_dict(*args, **keywords)
+
+    def compile(self, *args: Any, **keywords: Any) -> Any:
+        self.unprepare()
+        return super().compile(*args, **keywords)
+
+    def _apply(self, *args: Any, **keywords: Any) -> Any:
+        self.unprepare()
+        return super()._apply(*args, **keywords)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self.unprepare()
+        return super().__reduce_ex__(protocol)
+
     # ---- Looking and changing
+
+    def _weights(self) -> Any:
+        """The parameters as they lie, prepared ones too; to be counted, not to be changed."""
+        return (parameter for _, parameter in super().named_parameters())
 
     @property
     def device(self) -> torch.device:
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
+        return next((p.device for p in self._weights()), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+        return next((p.dtype for p in self._weights() if p.is_floating_point()), torch.float32)
 
     @property
     def base_model(self) -> nn.Module:
@@ -515,12 +472,12 @@ class Model(nn.Module):
             {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
         )
         return sum(
-            p.numel() for p in self.parameters() if id(p) not in embeddings and (p.requires_grad or not only_trainable)
+            p.numel() for p in self._weights() if id(p) not in embeddings and (p.requires_grad or not only_trainable)
         )
 
     def get_memory_footprint(self, return_buffers: bool = True) -> int:
         """Bytes of the parameters, and of the buffers."""
-        size = sum(p.nbytes for p in self.parameters())
+        size = sum(p.nbytes for p in self._weights())
         return size + sum(b.nbytes for b in self.buffers()) if return_buffers else size
 
     def get_input_embeddings(self) -> nn.Module:

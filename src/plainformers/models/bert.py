@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..activations import activation
+from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..cache import DynamicCache, as_cache
 from ..config import Config
 from ..linear import activate, project
 from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
-from ..model import Model, check_inputs
+from ..model import Model
 from ..outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
     CausalLMOutputWithCrossAttentions,
@@ -137,7 +138,7 @@ class BertSelfAttention(nn.Module):
         if self.cross:
             assert this.encoded is not None and this.cross_attend is not None
             attend, encoded = this.cross_attend, this.encoded
-            q = self.split(self.query(x))
+            q = self.split(project(x, self.query)[0])
 
             def keys_and_values() -> tuple[Tensor, Tensor]:
                 k, v = project(encoded, self.key, self.value)
@@ -169,7 +170,7 @@ class BertOutput(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        return self.LayerNorm(self.dropout(project(x, self.dense)[0]) + residual)
 
 
 class BertAttention(nn.Module):
@@ -275,6 +276,7 @@ class BertPreTrainedModel(Model):
     config: BertConfig
     # gamma and beta: checkpoints written before 2019; position_ids: a buffer of Transformers before 4.31
     renames = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"), (r"embeddings\.position_ids$", None))
+    prepared = r"encoder\.layer\.\d+\."
     may_be_new = (r"^(bert\.)?pooler\.", r"^classifier\.", r"^qa_outputs\.", r"^cls\.", r"\.crossattention\.")
 
     def init_weights(self, module: nn.Module) -> None:

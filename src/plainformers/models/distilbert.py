@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..activations import activation
+from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..config import Config
 from ..linear import activate, project
 from ..losses import sequence_loss, span_loss, token_loss
-from ..model import Model, check_inputs
+from ..model import Model
 from ..outputs import (
     BaseModelOutput,
     MaskedLMOutput,
@@ -102,7 +103,7 @@ class SelfAttention(nn.Module):
             dropout=self.dropout if self.training else 0.0,
             head_mask=None if head_mask is None else head_mask[self.layer],
         )  # [B, H, T, D]
-        return self.out_lin(x.transpose(1, 2).reshape(B, T, C))
+        return project(x.transpose(1, 2).reshape(B, T, C), self.out_lin)[0]
 
 
 class FFN(nn.Module):
@@ -114,7 +115,7 @@ class FFN(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.lin2(activate(self.lin1, self.act, x)))
+        return self.dropout(project(activate(self.lin1, self.act, x), self.lin2)[0])
 
 
 class TransformerBlock(nn.Module):
@@ -155,6 +156,7 @@ class DistilBertPreTrainedModel(Model):
     config: DistilBertConfig
     # gamma and beta: checkpoints written before 2019; position_ids: a buffer of Transformers before 4.31
     renames = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"), (r"embeddings\.position_ids$", None))
+    prepared = r"transformer\.layer\.\d+\."
     may_be_new = (r"^(pre_)?classifier\.", r"^qa_outputs\.", r"^vocab_(transform|layer_norm|projector)\.")
 
     def init_weights(self, module: nn.Module) -> None:

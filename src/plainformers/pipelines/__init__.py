@@ -186,6 +186,7 @@ def load_model(task: str, name: Any, config: Any, device: Any, dtype: Any, argum
             f"would be random. Use a model that was trained for {task}, or train this one first. (A model "
             f"that {auto_class.__name__} loaded is taken as it is: pipeline({task!r}, model=model, tokenizer=…).)"
         )
+    model.prepare()
     return model
 
 

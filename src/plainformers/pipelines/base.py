@@ -19,8 +19,9 @@ import torch
 
 from .. import logging
 from ..aliases import resolve_keywords
+from ..arguments import as_device, as_dtype
 from ..batching import in_order, map_in_windows, plan_batches
-from ..model import Model, as_device, as_dtype
+from ..model import Model
 from ..tokenizer import BatchEncoding, Tokenizer
 
 # of one batch, padding counted: on a CPU more tokens than this leave its caches, a GPU wants many
