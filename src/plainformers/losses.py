@@ -8,13 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def token_loss(logits: Tensor, labels: Tensor | None, ignore_index: int = -100) -> tuple[Tensor | None, Tensor | None]:
-    """Cross-entropy of logits [..., N] and labels [...]; (None, None) without labels.
+def token_loss(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of logits [..., N] and labels [...].
 
     Computed in float32. With no target at all the loss is 0, not nan.
     """
-    if labels is None:
-        return None, None
     if logits.shape[:-1] != labels.shape:
         raise ValueError(f"labels have shape {list(labels.shape)}; the logits ask for {list(logits.shape[:-1])}.")
     labels = labels.to(logits.device)
@@ -25,23 +23,17 @@ def token_loss(logits: Tensor, labels: Tensor | None, ignore_index: int = -100) 
     return total / count.clamp(min=1), count
 
 
-def next_token_loss(logits: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def next_token_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """token_loss of logits [B, T, V] against the labels [B, T] one place further on."""
-    if labels is None:
-        return None, None
     return token_loss(logits[:, :-1], labels[:, 1:])
 
 
-def sequence_loss(
-    logits: Tensor, labels: Tensor | None, problem_type: str | None = None
-) -> tuple[Tensor | None, Tensor | None]:
+def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None = None) -> tuple[Tensor, Tensor]:
     """The loss of logits [B, N] for a problem_type; without one it follows from N and the labels, as users know it:
 
     regression (squared error, labels [B] or [B, N]) when N is 1; single_label_classification (cross-entropy, labels
     [B]) when the labels are integers; multi_label_classification (binary cross-entropy, float labels [B, N]) otherwise.
     """
-    if labels is None:
-        return None, None
     N = logits.shape[-1]
     if problem_type is None:
         integers = not labels.is_floating_point() and labels.dtype != torch.bool
@@ -62,11 +54,9 @@ def sequence_loss(
 
 
 def span_loss(
-    start_logits: Tensor, end_logits: Tensor, start_positions: Tensor | None, end_positions: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
+    start_logits: Tensor, end_logits: Tensor, start_positions: Tensor, end_positions: Tensor
+) -> tuple[Tensor, Tensor]:
     """Mean of the two cross-entropies over positions [B]; a position outside of the T tokens is no target."""
-    if start_positions is None or end_positions is None:
-        return None, None
     T = start_logits.shape[-1]
     # a position past the end is a target that truncation cut off
     start, end = (
@@ -74,4 +64,4 @@ def span_loss(
         for p in (start_positions, end_positions)
     )
     (first, count), (last, _) = token_loss(start_logits, start), token_loss(end_logits, end)
-    return (first + last) / 2, count  # type: ignore[operator]
+    return (first + last) / 2, count

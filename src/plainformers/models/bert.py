@@ -410,10 +410,10 @@ class BertForPreTraining(BertPreTrainedModel):
         )
         words = self.cls.predictions(encoded.last_hidden_state)  # [B, T, V]
         follows = self.cls.seq_relationship(encoded.pooler_output)  # [B, 2]
-        loss, count = None, None
+        loss = count = None
         if labels is not None and next_sentence_label is not None:
             loss, count = token_loss(words, labels)
-            loss = loss + token_loss(follows, next_sentence_label.view(-1))[0]  # type: ignore[operator]
+            loss = loss + token_loss(follows, next_sentence_label.view(-1))[0]
         return PreTrainingOutput(
             loss, words, follows, hidden_states=encoded.hidden_states, attentions=encoded.attentions, loss_count=count
         )
@@ -472,7 +472,9 @@ class BertLMHeadModel(BertPreTrainedModel):
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.cls.predictions(decoded.last_hidden_state[:, keep])  # [B, T, V]
-        loss, count = next_token_loss(logits, labels)
+        loss = count = None
+        if labels is not None:
+            loss, count = next_token_loss(logits, labels)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,
             logits=logits,
@@ -530,7 +532,9 @@ class BertForMaskedLM(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         logits = self.cls.predictions(encoded.last_hidden_state)  # [B, T, V]
-        loss, count = token_loss(logits, labels)
+        loss = count = None
+        if labels is not None:
+            loss, count = token_loss(logits, labels)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -566,7 +570,9 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         logits = self.cls.seq_relationship(encoded.pooler_output)  # [B, 2]
-        loss, count = token_loss(logits, None if labels is None else labels.view(-1))
+        loss = count = None
+        if labels is not None:
+            loss, count = token_loss(logits, labels.view(-1))
         return NextSentencePredictorOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -603,7 +609,9 @@ class BertForSequenceClassification(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(self.dropout(encoded.pooler_output))  # [B, N]
-        loss, count = sequence_loss(logits, labels, self.config.problem_type)
+        loss = count = None
+        if labels is not None:
+            loss, count = sequence_loss(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -640,7 +648,9 @@ class BertForMultipleChoice(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(self.dropout(encoded.pooler_output)).view(given.shape[:2])  # [B, S]
-        loss, count = token_loss(logits, labels)
+        loss = count = None
+        if labels is not None:
+            loss, count = token_loss(logits, labels)
         return MultipleChoiceModelOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -677,7 +687,9 @@ class BertForTokenClassification(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(self.dropout(encoded.last_hidden_state))  # [B, T, N]
-        loss, count = token_loss(logits, labels)
+        loss = count = None
+        if labels is not None:
+            loss, count = token_loss(logits, labels)
         return TokenClassifierOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -714,7 +726,9 @@ class BertForQuestionAnswering(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         start, end = self.qa_outputs(encoded.last_hidden_state).unbind(-1)  # [B, T] each
-        loss, count = span_loss(start, end, start_positions, end_positions)
+        loss = count = None
+        if start_positions is not None and end_positions is not None:
+            loss, count = span_loss(start, end, start_positions, end_positions)
         return QuestionAnsweringModelOutput(
             loss, start, end, encoded.hidden_states, encoded.attentions, loss_count=count
         )

@@ -274,7 +274,9 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel):
         )
         x = self.vocab_layer_norm(activate(self.vocab_transform, self.act, encoded.last_hidden_state))
         logits = self.vocab_projector(x)  # [B, T, V]
-        loss, count = token_loss(logits, labels)
+        loss = count = None
+        if labels is not None:
+            loss, count = token_loss(logits, labels)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -311,7 +313,9 @@ class DistilBertForSequenceClassification(DistilBertPreTrainedModel):
         )
         x = F.relu(self.pre_classifier(first_token(encoded.last_hidden_state, attention_mask)))  # [B, C]
         logits = self.classifier(self.dropout(x))  # [B, N]
-        loss, count = sequence_loss(logits, labels, self.config.problem_type)
+        loss = count = None
+        if labels is not None:
+            loss, count = sequence_loss(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -352,7 +356,9 @@ class DistilBertForMultipleChoice(DistilBertPreTrainedModel):
         )
         x = F.relu(self.pre_classifier(first_token(encoded.last_hidden_state, mask)))  # [B * S, C]
         logits = self.classifier(self.dropout(x)).view(given.shape[:2])  # [B, S]
-        loss, count = token_loss(logits, labels)
+        loss = count = None
+        if labels is not None:
+            loss, count = token_loss(logits, labels)
         return MultipleChoiceModelOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -387,7 +393,9 @@ class DistilBertForTokenClassification(DistilBertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         logits = self.classifier(self.dropout(encoded.last_hidden_state))  # [B, T, N]
-        loss, count = token_loss(logits, labels)
+        loss = count = None
+        if labels is not None:
+            loss, count = token_loss(logits, labels)
         return TokenClassifierOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 
@@ -423,7 +431,9 @@ class DistilBertForQuestionAnswering(DistilBertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         start, end = self.qa_outputs(self.dropout(encoded.last_hidden_state)).unbind(-1)  # [B, T] each
-        loss, count = span_loss(start, end, start_positions, end_positions)
+        loss = count = None
+        if start_positions is not None and end_positions is not None:
+            loss, count = span_loss(start, end, start_positions, end_positions)
         return QuestionAnsweringModelOutput(
             loss, start, end, encoded.hidden_states, encoded.attentions, loss_count=count
         )
