@@ -205,6 +205,15 @@ def test_unused_tensors_are_reported(folder, said):
     assert len(new) == 1 and "classifier.weight" in new[0] and "Train them" in new[0]
 
 
+def test_heads_of_the_family_are_left_out_quietly_and_strangers_are_not(folder, said):
+    logging.set_verbosity_warning()
+    BertModel.from_pretrained(folder)  # leaves cls.* out
+    assert [line for line in said if "not used" in line] == []
+    save_file(load_file(folder / "model.safetensors") | {"stranger": torch.zeros(1)}, folder / "model.safetensors")
+    BertModel.from_pretrained(folder)
+    assert len([line for line in said if "not used" in line and "stranger" in line]) == 1
+
+
 def test_unknown_quantisation_is_refused(folder):
     for quantization in ({"quant_method": "gptq", "bits": 4}, {"quant_method": "bitsandbytes"}, {"load_in_8bit": True}):
         with pytest.raises(ValueError, match="asks for quantisation by .* not supported here"):

@@ -285,7 +285,11 @@ class Model(nn.Module):
         if new:
             logging.once(f"{kind} of {name}: new weights were drawn for {summary(new)}. Train them before use.")
         if report.unexpected:
-            logging.once(f"{kind} of {name}: not used from the checkpoint: {summary(report.unexpected)}.", logging.INFO)
+            heads = re.compile(
+                "|".join(self.may_be_new) or "(?!)"
+            )  # of other models of the family: nothing to wonder at
+            level = logging.INFO if all(map(heads.search, report.unexpected)) else logging.WARNING
+            logging.once(f"{kind} of {name}: not used from the checkpoint: {summary(report.unexpected)}.", level)
         for module in self.modules():
             module.__dict__["_drawn"] = True
         self.eval()
