@@ -38,7 +38,7 @@ def model():
     return model
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.decoder], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_prepared_models_give_the_same_numbers(row):
     for head in row.heads:
         kind = getattr(plainformers, MODELS[row.model_type].heads[head])
