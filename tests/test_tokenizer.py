@@ -781,7 +781,7 @@ def test_damaged_tokenizer_json(folder, damage, message):
 )
 def test_damaged_json(folder, name):
     (folder / name).write_text('{"a": ', encoding="utf-8")
-    with pytest.raises(ValueError, match=f"{name} is not JSON"):
+    with pytest.raises(ValueError, match=f"{name} is not readable as JSON"):
         AutoTokenizer.from_pretrained(folder)
     (folder / name).write_text("[1]", encoding="utf-8")
     with pytest.raises(ValueError, match=f"{name} must hold a JSON object, not a list"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .aliases import ALIASES, did_you_mean, rename_keywords, resolve_keywords, unknown_argument
-from .hub import fetch, file_in, names_in, upload
+from .hub import fetch, file_in, names_in, read_json, upload
 
 # arguments of every from_pretrained that say where files come from
 HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
@@ -33,17 +33,6 @@ NOTES = frozenset({
 })  # fmt: skip
 # what classes with an __init__ of their own hand to the base, too
 BASE_ARGUMENTS = NOTES | {"is_decoder", "add_cross_attention", "chunk_size_feed_forward", "tie_encoder_decoder"}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds; ValueError, naming the file, when it holds none."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not readable as JSON: {error}. Fetch the file again.") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a JSON object {{…}}, but holds a {type(values).__name__}.")
-    return values
 
 
 def load_config_dict(name: str | os.PathLike[str], **where: Any) -> dict[str, Any]:

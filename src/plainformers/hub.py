@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 BUILTIN = {"plainformers/sentiment-english": "sentiment"}  # name -> folder under builtin/
 COMMIT_FOLDER = ".plainformers-commit"  # an interrupted save: its files count, those beside it that it replaces do not
@@ -97,6 +98,17 @@ def plain_name(name: str, what: str = "file name") -> None:
         raise TypeError(f"A {what} must be a str, not {type(name).__name__}: {name!r}.")
     if {"", ".", ".."} & set(name.split("/")) or re.search(r"[\0\\]|^[A-Za-z]:", name):
         raise ValueError(f"The {what} {name!r} is refused: it must be relative, without '..', '\\', ':' or NUL.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; ValueError, naming the file, when it holds none."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable as JSON: {error}. Fetch the file again.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object, not a {type(values).__name__}.")
+    return values
 
 
 def upload(

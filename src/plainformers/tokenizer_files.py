@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Tokenizer as Backend, decoders, models, normalizers, pre_tokenizers, processors
 
 from .aliases import resolve_keywords
-from .hub import file_in, names_in, upload
+from .hub import file_in, names_in, read_json, upload
 from .logging import once
 from .registry import TOKENIZERS
 
@@ -130,24 +130,16 @@ def read_files(folder: Path) -> TokenizerFiles:
         folder=folder,
         tokenizer=path["tokenizer.json"],
         vocab=path["vocab.txt"],
-        config=read_json(path["tokenizer_config.json"]),
-        special=read_json(path["special_tokens_map.json"]),
-        added=read_json(path["added_tokens.json"]),
-        model=read_json(path["config.json"]),
+        config=read_if_there(path["tokenizer_config.json"]),
+        special=read_if_there(path["special_tokens_map.json"]),
+        added=read_if_there(path["added_tokens.json"]),
+        model=read_if_there(path["config.json"]),
         chat_template=template.read_text(encoding="utf-8") if (template := path["chat_template.jinja"]) else None,
     )
 
 
-def read_json(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as reason:
-        raise ValueError(f"{path} is not JSON: {reason}.") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, not a {type(value).__name__}.")
-    return value
+def read_if_there(path: Path | None) -> dict[str, Any]:
+    return {} if path is None else read_json(path)
 
 
 def read_backend(path: Path) -> Backend:
