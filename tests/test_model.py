@@ -478,7 +478,7 @@ BAD_INPUTS = [
     (
         {"input_ids": torch.tensor([[5, 61]])},
         ValueError,
-        r"input_ids\[0, 1\] is 61; the vocabulary of this model are 0 to 60",
+        r"input_ids\[0, 1\] is 61; in this model, ids of the vocabulary go from 0 to 60",
     ),
     ({"input_ids": torch.tensor([[5, 6], [-1, 2]])}, ValueError, r"input_ids\[1, 0\] is -1"),
     (
@@ -486,12 +486,17 @@ BAD_INPUTS = [
         ValueError,
         "13 tokens long; this model has 12 positions. Cut it",
     ),
-    ({"input_ids": IDS, "token_type_ids": IDS}, ValueError, r"token_type_ids\[0, 0\] is 5; the token types .* 0 to 1"),
-    ({"input_ids": IDS, "position_ids": IDS + 9}, ValueError, "position_ids.* the positions of this model are 0 to 11"),
+    (
+        {"input_ids": IDS, "token_type_ids": IDS},
+        ValueError,
+        r"token_type_ids\[0, 0\] is 5; in this model, token types go from 0 to 1",
+    ),
+    ({"input_ids": IDS, "position_ids": IDS + 9}, ValueError, "position_ids.* positions go from 0 to 11"),
     ({"input_ids": IDS.float()}, TypeError, r"input_ids must be integers .* got torch.float32 \[2, 4\]"),
     ({"input_ids": IDS.bool()}, TypeError, "input_ids must be integers"),
     ({"input_ids": IDS[0]}, TypeError, r"of shape \[B, T\], got torch.int64 \[4\]"),
     ({"input_ids": IDS[:, :0]}, ValueError, "there is no token"),
+    ({"input_ids": {"input_ids": IDS}}, TypeError, r"got dict. Hand over its parts by name: model\(\*\*inputs\)"),
     ({"input_ids": "a text"}, TypeError, "input_ids must be a tensor, got str. A tokenizer makes one"),
     ({"input_ids": IDS.tolist()}, TypeError, "input_ids must be a tensor, got list"),
     ({"input_ids": IDS.numpy()}, TypeError, "input_ids must be a tensor, got ndarray"),

@@ -17,9 +17,9 @@ ALIASES: dict[str, dict[str, str]] = {
     "from_config": {"torch_dtype": "dtype", "_attn_implementation": "attn_implementation"},
     "save_pretrained": {"use_auth_token": "token", "save_config": "is_main_process"},
     "push_to_hub": {"use_auth_token": "token", "repo_name": "repo_id", "repo_path_or_name": "repo_id"},
-    "forward": {"masked_lm_labels": "labels", "lm_labels": "labels", "next_sentence_label": "next_sentence_label"},
+    "forward": {"masked_lm_labels": "labels", "lm_labels": "labels"},
     "config": {"torch_dtype": "dtype", "_attn_implementation": "attn_implementation"},
-    "pipeline": {"torch_dtype": "dtype", "use_auth_token": "token", "framework": "framework"},
+    "pipeline": {"torch_dtype": "dtype", "use_auth_token": "token"},
 }
 
 # where -> keywords that are accepted and change nothing here, because what they ask for is always or never done
@@ -81,5 +81,6 @@ def resolve_keywords(
         if ours in allowed:
             resolved[ours] = value
         elif keyword not in ignored:
-            raise unknown_argument(keyword, allowed | aliases.keys(), name or where)
+            spellings = {old for old, ours in aliases.items() if ours in allowed}
+            raise unknown_argument(keyword, allowed | spellings, name or where)
     return resolved

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -45,8 +45,9 @@ def check_arguments(given: dict[str, Any]) -> None:
     for name in TENSORS:
         value = given.get(name)
         if value is not None and not isinstance(value, Tensor) and not hasattr(value, "lengths"):
-            hint = "A tokenizer makes one: tokenizer(text, return_tensors='pt')." if name == "input_ids" else ""
-            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}. {hint}".rstrip())
+            hint = " A tokenizer makes one: tokenizer(text, return_tensors='pt')." if name == "input_ids" else ""
+            hint = " Hand over its parts by name: model(**inputs)." if isinstance(value, Mapping) else hint
+            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}.{hint}")
     first = given.get("input_ids")
     if not isinstance(first, Tensor) or first.dim() != 2:
         return
@@ -103,9 +104,9 @@ def as_device(device_map: Any) -> torch.device:
 def explain(config: Any, given: dict[str, Any], error: str) -> str | None:
     """What is wrong with inputs that an operation refused; looked at only after it did."""
     limits = (
-        ("input_ids", "vocab_size", "the vocabulary"),
-        ("token_type_ids", "type_vocab_size", "the token types"),
-        ("position_ids", "max_position_embeddings", "the positions"),
+        ("input_ids", "vocab_size", "ids of the vocabulary"),
+        ("token_type_ids", "type_vocab_size", "token types"),
+        ("position_ids", "max_position_embeddings", "positions"),
     )
     for name, field, what in limits:
         ids, size = given.get(name), getattr(config, field, None)
@@ -113,7 +114,7 @@ def explain(config: Any, given: dict[str, Any], error: str) -> str | None:
             outside = ((ids < 0) | (ids >= size)).nonzero()
             if len(outside):
                 where = outside[0].tolist()
-                return f"{name}{where} is {int(ids[tuple(where)])}; {what} of this model are 0 to {size - 1}."
+                return f"{name}{where} is {int(ids[tuple(where)])}; in this model, {what} go from 0 to {size - 1}."
     most, ids = getattr(config, "max_position_embeddings", None), given.get("input_ids")
     shapes = {name: list(value.shape) for name, value in given.items() if isinstance(value, Tensor)}
     if isinstance(ids, Tensor) and most is not None and ids.shape[-1] > most:

@@ -95,7 +95,7 @@ def pipeline(
     if not (isinstance(kind, type) and issubclass(kind, Pipeline)):
         raise TypeError(f"pipeline_class must be a subclass of Pipeline, got {kind!r}.")
     arguments = {"dtype": dtype, **arguments} if dtype is not None else arguments
-    allowed = kind.call_arguments() | inspect.signature(pipeline).parameters.keys()
+    allowed = kind.call_arguments() | inspect.signature(pipeline).parameters.keys() - {"arguments"}
     arguments = resolve_keywords(arguments, allowed, "pipeline")
     dtype, token = arguments.pop("dtype", None), arguments.pop("token", token)
     if device is not None and device_map is not None:
