@@ -44,12 +44,13 @@ def prepare(model: nn.Module, names: str) -> bool:
     for module in model.modules():
         for parameter in module._parameters.values():
             shared[id(parameter)] = shared.get(id(parameter), 0) + 1
+    dtypes = [torch.float32, *([torch.bfloat16] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else [])]
     found = False
     for name, layer in model.named_modules():
         if not isinstance(layer, nn.Linear) or not re.search(names, name) or shared[id(layer.weight)] > 1:
             continue
         weight = layer.weight.detach()
-        if weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16) and not weight.is_mkldnn:
+        if weight.device.type == "cpu" and weight.dtype in dtypes and not weight.is_mkldnn:
             packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
             layer.weight = nn.Parameter(packed, requires_grad=False)
             found = True
