@@ -52,6 +52,10 @@ def test_it_says_what_it_is(classifier):
     assert classifier.model.config.id2label == {0: "NEGATIVE", 1: "POSITIVE"}
 
 
+def test_a_text_of_a_megabyte_is_cut(classifier):
+    assert classifier("wonderful " * 100_000)[0]["label"] == "POSITIVE"
+
+
 def test_saving_writes_float32(classifier, tmp_path):
     classifier.save_pretrained(tmp_path)
     again = pipeline("sentiment-analysis", model=str(tmp_path))
