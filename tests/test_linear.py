@@ -127,6 +127,39 @@ def test_a_call_with_gradients_gets_gradients(model, inputs):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_hooks_hear_prepared_layers(model, inputs):
+    heard = {}
+    block = model.bert.encoder.layer[0]
+    for name, layer in {"query": block.attention.self.query, "dense": block.intermediate.dense}.items():
+        layer.register_forward_hook(lambda _, __, out, name=name: heard.update({name: out}))
+    with torch.no_grad():
+        model(**inputs)
+        fast = dict(heard)
+        model.unprepare()
+        model(**inputs)
+    assert fast.keys() == heard.keys() == {"query", "dense"}
+    for name, value in heard.items():
+        torch.testing.assert_close(fast[name], value, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not CAN, reason="no oneDNN in this PyTorch")
+def test_no_gradient_is_lost_silently(model):
+    layer = model.bert.encoder.layer[0].intermediate
+    with pytest.raises(RuntimeError, match=r"call unprepare\(\) of the model first"):
+        layer.dense(torch.ones(1, 16, requires_grad=True))
+    with pytest.raises(RuntimeError, match=r"call unprepare\(\) of the model first"):
+        layer(torch.ones(1, 16, requires_grad=True))
+
+
+def test_frozen_layers_stay_frozen(model):
+    model.unprepare()
+    model.bert.encoder.layer[0].requires_grad_(False)
+    model.prepare()
+    model.unprepare()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name in model.before if "encoder.layer.0." not in name}
+
+
 def test_shared_weights_are_left_alone():
     model = plainformers.BertForMaskedLM(plainformers.BertConfig(**config_for(ROW, "masked-lm")))
     prepare(model, "")

@@ -13,28 +13,40 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class PreparedLinear(nn.Linear):
+    """A linear layer whose weight lies in oneDNN's order. Layers are turned into it and back, so hooks stay on them."""
+
+    trainable: bool  # whether the plain weight was
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError("No gradient flows through a prepared layer: call unprepare() of the model first.")
+        return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
+
+
 def project(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
     """Every layer's output for the same input."""
-    return tuple(_dense(layer, x, "none", "") for layer in layers)
+    return tuple(layer(x) for layer in layers)
 
 
 def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """act(layer(x))"""
-    return _dense(layer, x, "gelu", "none") if act is F.gelu and is_prepared(layer) else act(project(x, layer)[0])
-
-
-def _dense(layer: nn.Linear, x: Tensor, post: str, algorithm: str) -> Tensor:
-    if not is_prepared(layer):
-        return layer(x)
-    return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, post, [], algorithm)
+    """act(layer(x)), in one step where that is possible and nobody listens to what is between."""
+    listened = layer._forward_hooks or layer._forward_pre_hooks
+    if act is F.gelu and is_prepared(layer) and not listened and not (x.requires_grad and torch.is_grad_enabled()):
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], "none")
+    return act(layer(x))
 
 
 def is_prepared(layer: nn.Linear) -> bool:
-    return layer.weight.is_mkldnn
+    return isinstance(layer, PreparedLinear)
+
+
+def become(layer: nn.Module, kind: type[nn.Linear]) -> None:
+    layer.__class__ = kind  # the same module, so that whoever holds it sees the change
 
 
 def prepare(model: nn.Module, names: str) -> bool:
-    """Prepares the linear layers whose names match, in place; they must be called through project and activate only.
+    """Prepares the linear layers whose names match, in place.
 
     For inference: no gradient flows through a prepared layer. False, and nothing is changed, where this PyTorch cannot.
     """
@@ -47,18 +59,22 @@ def prepare(model: nn.Module, names: str) -> bool:
     dtypes = [torch.float32, *([torch.bfloat16] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else [])]
     found = False
     for name, layer in model.named_modules():
-        if not isinstance(layer, nn.Linear) or not re.search(names, name) or shared[id(layer.weight)] > 1:
+        if type(layer) is not nn.Linear or not re.search(names, name) or shared[id(layer.weight)] > 1:
             continue
         weight = layer.weight.detach()
-        if weight.device.type == "cpu" and weight.dtype in dtypes and not weight.is_mkldnn:
+        if weight.device.type == "cpu" and weight.dtype in dtypes:
             packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+            trainable = layer.weight.requires_grad
             layer.weight = nn.Parameter(packed, requires_grad=False)
+            become(layer, PreparedLinear)
+            layer.__dict__["trainable"] = trainable
             found = True
     return found
 
 
 def unprepare(model: nn.Module) -> None:
-    """Gives prepared layers their plain weights back, trainable, as new parameters."""
+    """Gives prepared layers their plain weights back, as new parameters."""
     for layer in model.modules():
-        if isinstance(layer, nn.Linear) and is_prepared(layer):
-            layer.weight = nn.Parameter(layer.weight.detach().to_dense())
+        if isinstance(layer, PreparedLinear):
+            layer.weight = nn.Parameter(layer.weight.detach().to_dense(), requires_grad=layer.trainable)
+            become(layer, nn.Linear)

@@ -56,7 +56,7 @@ class Model(nn.Module):
     renames: ClassVar[Renames] = ()  # names of old checkpoints -> names here
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
-    prepared: ClassVar[str] = ""  # names of linear layers that are called through linear.project and activate only
+    prepared: ClassVar[str] = ""  # names of the linear layers that prepare() makes faster
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
     main_input_name: ClassVar[str] = "input_ids"
