@@ -1,4 +1,4 @@
-"""The sentiment of a few sentences, and of one of yours: TEXT="..." make demo."""
+"""The sentiment of a few sentences, and of one of yours: TEXT="..." make demo. Then every step of the last one."""
 
 import os
 
@@ -18,6 +18,8 @@ def main() -> None:
     print(f"{'label':<10}{'score':<8}text")
     for text, answer in zip(texts, classifier(texts), strict=True):
         print(f"{answer['label']:<10}{answer['score']:<8.3f}{text}")
+    print("\nBehind the last one, step by step:\n")
+    print(classifier.trace(texts[-1]))
 
 
 if __name__ == "__main__":

@@ -30,11 +30,22 @@ MAY_IMPORT = {
     "tokenizer_files": {"aliases", "hub", "logging", "registry"},
     "tokenizer": {"aliases", "encoding", "hub", "logging", "registry", "tokenizer_files"},
     "auto": {"aliases", "config", "registry"},
+    "views": set(),
+    "trace": {"aliases", "arguments", "outputs", "tokenizer", "views"},
+    "eject": {"aliases", "registry"},
+    "standalone": set(),
+    "card": {"aliases", "logging"},
+    "__main__": {"cli"},
     "models": LEAVES | {"config", "model"},
 }
 # module -> packages outside of the standard library that it may import when it is imported
 MAY_LOAD = {
-    **dict.fromkeys(["registry", "aliases", "logging", "hub", "config", "auto", "batching", "__init__"], set()),
+    **dict.fromkeys(
+        ["registry", "aliases", "logging", "hub", "config", "auto", "batching", "cli", "eject", "card"], set()
+    ),
+    **dict.fromkeys(["__init__", "__main__"], set()),
+    **dict.fromkeys(["views", "trace"], {"torch"}),
+    "standalone": {"torch", "safetensors"},
     **dict.fromkeys(["encoding", "tokenizer", "tokenizer_files"], {"tokenizers"}),
     **dict.fromkeys(LEAVES - {"batching"}, {"torch", "numpy"}),
     "checkpoint": {"torch", "safetensors"},

@@ -68,6 +68,13 @@ from .tokenizer import (
     PreTrainedTokenizerFast as PreTrainedTokenizerFast,
     Tokenizer as Tokenizer,
 )
+from .trace import (
+    Trace as Trace,
+    watch as watch,
+)
+from .views import (
+    attention_view as attention_view,
+)
 
 PretrainedConfig = Config
 PreTrainedConfig = Config

@@ -97,6 +97,8 @@ _PUBLIC: dict[str, str] = {
     "sequences": "Packed",
     "cache": "Cache DynamicCache",
     "outputs": "ModelOutput",
+    "trace": "Trace watch",
+    "views": "attention_view",
 }
 
 # public name -> (module, its name there)

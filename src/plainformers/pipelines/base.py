@@ -11,9 +11,11 @@ preprocess and postprocess.
 
 import functools
 import inspect
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,8 +23,11 @@ from .. import logging
 from ..aliases import resolve_keywords
 from ..arguments import as_device, as_dtype
 from ..batching import in_order, map_in_windows, plan_batches
-from ..model import Model
+from ..model import UPLOAD, Model
 from ..tokenizer import BatchEncoding, Tokenizer
+
+if TYPE_CHECKING:
+    from ..trace import Trace
 
 # of one batch, padding counted: on a CPU more tokens than this leave its caches, a GPU wants many
 TOKENS, TOKENS_ON_GPU, ROWS = 1024, 16384, 256
@@ -103,7 +108,10 @@ class Pipeline:
     def forward(self, inputs: Mapping[str, Any]) -> Any:
         """The model's output, on its device; evaluated without dropout and without a graph."""
         if self.device.type != "cpu":
-            inputs = {name: column.to(self.device, non_blocking=True) for name, column in inputs.items()}
+            moved = (
+                (k, v.to(self.device, non_blocking=True)) for k, v in inputs.items() if isinstance(v, torch.Tensor)
+            )
+            inputs = {**inputs, **dict(moved)}
         training = self.model.training
         if training:
             self.model.eval()
@@ -117,6 +125,10 @@ class Pipeline:
     def postprocess(self, outputs: Any) -> list[Any]:
         """An answer for each row. Its keywords become arguments of a call."""
         raise NotImplementedError
+
+    def scores(self, outputs: Any) -> torch.Tensor | None:
+        """What the answers are made of: a number for each label [B, N]; None for a task that has no such numbers."""
+        return None
 
     # ---- Calling
 
@@ -198,6 +210,24 @@ class Pipeline:
         results = map_in_windows(source, answer, first=batch_size or 1, most=max(batch_size or 1, WINDOW))
         return results if count is None else SizedIterator(results, count)
 
+    # ---- Looking inside
+
+    def trace(self, inputs: Any, *, attention: bool = False, **arguments: Any) -> "Trace":
+        """Every step of one input with its numbers: text, tokens, ids, hidden states, logits, scores, answer.
+
+        A list of up to 32 inputs is traced as one padded batch. attention=True records the attentions too, with the
+        eager kernel. arguments: those of a call. print() gives text, a notebook shows HTML, save(path) writes a page.
+        """
+        from ..trace import trace
+
+        return trace(self, inputs, attention=attention, **arguments)
+
+    def watch(self, *names: str, every: bool = False) -> AbstractContextManager[dict[str, Any]]:
+        """`with pipe.watch("encoder.layer.3.output") as seen:` reads any module's output; see trace.watch."""
+        from ..trace import watch
+
+        return watch(self.model, *names, every=every)
+
     # ---- Arguments
 
     @classmethod
@@ -248,10 +278,55 @@ class Pipeline:
         """None: a GPU where there is one; -1: the CPU; see model.as_device for the rest."""
         return as_device("auto" if device is None else "cpu" if device == -1 else device)
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
-        """Writes model and tokenizer into one folder, which pipeline(task, model=folder) reads."""
-        self.model.save_pretrained(save_directory)
-        self.tokenizer.save_pretrained(save_directory)
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        language: str | Sequence[str] | None = None,
+        license: str | None = None,
+        base_model: str | Sequence[str] | None = None,
+        data: str | Sequence[str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tested_on: str | None = None,
+        limits: str | Sequence[str] | None = None,
+        overwrite_card: bool = False,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Writes model, tokenizer and a model card into one folder, which pipeline(task, model=folder) reads.
+
+        The card, README.md, holds what the config says and what is stated here. language ("en") and license
+        ("apache-2.0"): as the Hub names them. base_model: a repository; None is the one that the model was loaded from.
+        data: what it was trained on. metrics: {"accuracy": 0.91}; tested_on: the data that they were measured on. A
+        data set of the Hub is named "owner/name"; data and limits may be Markdown. A README.md that is there stays,
+        unless overwrite_card. push_to_hub uploads the folder. arguments: those of Model.save_pretrained.
+        Raises TypeError or ValueError, with nothing written, for what a card cannot hold.
+        """
+        from ..card import save
+
+        given = {"language": language, "license": license, "base_model": base_model, "data": data, "metrics": metrics}
+        given |= {"tested_on": tested_on, "limits": limits, "overwrite_card": overwrite_card}
+        allowed = {*inspect.signature(Model.save_pretrained).parameters, *given, *UPLOAD} - {"self", "upload_arguments"}
+        name = f"{type(self).__name__}.save_pretrained"
+        arguments = resolve_keywords(arguments, allowed, "save_pretrained", name)
+        repo_id = repo_id or Path(save_directory).resolve().name
+        save(self, save_directory, given, arguments, repo_id if push_to_hub else None)
+
+    def push_to_hub(self, repo_id: str, **arguments: Any) -> str:
+        """Saves into a temporary folder and uploads it in one commit; returns the address of the commit.
+
+        A README.md that is in the repository stays, unless overwrite_card. arguments: what save_pretrained says in the
+        card; max_shard_size, variant; token, private, revision, commit_message, create_pr.
+        """
+        from ..card import FACTS, save
+
+        for_card = (*FACTS, "overwrite_card")
+        allowed, name = {*for_card, *UPLOAD, "max_shard_size", "variant"}, f"{type(self).__name__}.push_to_hub"
+        arguments = resolve_keywords(arguments, allowed, "push_to_hub", name)
+        given = {key: arguments.pop(key) for key in for_card if key in arguments}
+        with tempfile.TemporaryDirectory() as folder:
+            return save(self, folder, given, arguments, repo_id)
 
 
 class SizedIterator:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
+
 from .. import logging
 from ..aliases import did_you_mean
 from ..outputs import SequenceClassifierOutput
@@ -92,6 +94,22 @@ class TextClassificationPipeline(Pipeline):
             )
         return encoded
 
+    def scores(self, outputs: SequenceClassifierOutput, *, function_to_apply: str | None = None) -> torch.Tensor:
+        """The scores [B, N] of the logits.
+
+        function_to_apply: from logits to scores: "sigmoid", "softmax", "none". None: nothing for problem_type
+        "regression", sigmoid for "multi_label_classification" or one label, else softmax.
+        """
+        assert outputs.logits is not None
+        config, logits = self.model.config, outputs.logits.float()  # [B, N]
+        if function_to_apply is None:
+            one_by_one = config.problem_type == "multi_label_classification" or logits.shape[-1] == 1
+            function_to_apply = "sigmoid" if one_by_one else "softmax"
+            function_to_apply = "none" if config.problem_type == "regression" else function_to_apply
+        if function_to_apply == "none":
+            return logits
+        return logits.sigmoid() if function_to_apply == "sigmoid" else logits.softmax(-1)
+
     def postprocess(
         self,
         outputs: SequenceClassifierOutput,
@@ -101,20 +119,11 @@ class TextClassificationPipeline(Pipeline):
     ) -> list[Any]:
         """top_k: so many labels, None all of them; "best" one without a list, "all" every label in the model's order.
 
-        function_to_apply: from logits to scores: "sigmoid", "softmax", "none". None: nothing for problem_type
-        "regression", sigmoid for "multi_label_classification" or one label, else softmax.
+        function_to_apply: see scores.
         """
-        config, names = self.model.config, self.model.config.id2label
-        if function_to_apply is None:
-            one_by_one = config.problem_type == "multi_label_classification" or len(names) == 1
-            function_to_apply = "sigmoid" if one_by_one else "softmax"
-            function_to_apply = "none" if config.problem_type == "regression" else function_to_apply
-        assert outputs.logits is not None
-        logits = outputs.logits.float()  # [B, N]
-        if function_to_apply != "none":
-            logits = logits.sigmoid() if function_to_apply == "sigmoid" else logits.softmax(-1)
+        names = self.model.config.id2label
         answers = []
-        for scores in logits.tolist():
+        for scores in self.scores(outputs, function_to_apply=function_to_apply).tolist():
             if top_k == "best":
                 best = max(scores)
                 answers.append({"label": names[scores.index(best)], "score": best})

@@ -1,0 +1,221 @@
+"""The command `plainformers`: run a task on texts and files, trace one text step by step, eject a model's file.
+
+What only one command needs is imported in its function, so that help and mistakes are answered without torch.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """examples:
+  plainformers run sentiment-analysis "This library is a joy to read."
+  plainformers trace "The food was cold and the waiter was rude."
+  plainformers eject bert -o my_bert.py
+"""
+RUN_EXAMPLES = """examples:
+  plainformers run sentiment-analysis "A wonderful film." "Far too long."
+  plainformers run sentiment-analysis --file reviews.txt --output jsonl > answers.jsonl
+  cat reviews.jsonl | plainformers run sentiment-analysis --input jsonl
+  plainformers run text-classification "Not bad." --model ./my-model --set top_k=3
+
+A file has one input on each line. In JSON lines each is a text, "A wonderful film.", or an object with the names that
+the task takes, {"text": "…", "text_pair": "…"}; files that end in .jsonl are read so. Empty lines are passed over.
+"""
+TRACE_EXAMPLES = """examples:
+  plainformers trace "The food was cold and the waiter was rude."
+  plainformers trace "A wonderful film." --attention --html trace.html
+  plainformers trace "Far too long." "A wonderful film." --model ./my-model
+"""
+EJECT_EXAMPLES = """examples:
+  plainformers eject bert                  # to standard output
+  plainformers eject distilbert -o my_distilbert.py
+
+The file needs torch and safetensors only:
+  from my_distilbert import DistilBertForSequenceClassification
+  model = DistilBertForSequenceClassification.from_pretrained("folder")
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 1 for what went wrong, 2 for a wrong call, 130 for Ctrl-C."""
+    options = make_parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no Unicode gets escapes, not an error
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options.command(options)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:  # `plainformers run … | head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, TypeError, OSError) as error:
+        if os.environ.get("PLAINFORMERS_VERBOSITY", "").lower() == "debug":
+            raise
+        print(f"plainformers: {error}", file=sys.stderr)
+        return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = new_parser(argparse.ArgumentParser, "plainformers", "Transformer models in one line.", EXAMPLES)
+    parser.add_argument("--version", action="version", version=f"plainformers {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    command = new_parser(commands.add_parser, "run", "Answers texts, files or standard input.", RUN_EXAMPLES)
+    command.add_argument("task", metavar="TASK", help="for instance sentiment-analysis")
+    command.add_argument("texts", metavar="TEXT", nargs="*", help="inputs; without any, standard input is read")
+    command.add_argument(
+        "-f", "--file", action="append", default=[], help="a file of inputs, one a line; - is standard input"
+    )
+    command.add_argument(
+        "--input", choices=["text", "jsonl"], help="what the lines are; by default the file's name says"
+    )
+    command.add_argument("--output", choices=["text", "jsonl"], default="text", help="how answers are written")
+    add_pipeline_arguments(command)
+    command.set_defaults(command=run)
+
+    command = new_parser(commands.add_parser, "trace", "Shows every step of a text with its numbers.", TRACE_EXAMPLES)
+    command.add_argument("texts", metavar="TEXT", nargs="+", help="one text, or a few, which then make one batch")
+    command.add_argument("--task", default="sentiment-analysis", help="default: %(default)s")
+    command.add_argument("--attention", action="store_true", help="with the attentions of all layers")
+    command.add_argument("--html", metavar="FILE", help="write a page instead of text")
+    add_pipeline_arguments(command)
+    command.set_defaults(command=trace)
+
+    command = new_parser(commands.add_parser, "eject", "Writes a model as one file that is yours.", EJECT_EXAMPLES)
+    command.add_argument("model_type", metavar="MODEL", help="for instance bert")
+    command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    command.add_argument("--force", action="store_true", help="replace FILE when it is there")
+    command.set_defaults(command=eject)
+    return parser
+
+
+def new_parser(make: Any, name: str, what: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose help shows examples as they are written. make: ArgumentParser or add_parser."""
+    given = {"help": what} if make is not argparse.ArgumentParser else {"prog": name}
+    return make(
+        *([] if "prog" in given else [name]),
+        **given,
+        description=what,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--model", help="a folder or a repository; default: the task's own")
+    parser.add_argument("--revision", help="branch, tag or commit of the repository")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
+    parser.add_argument("--dtype", help="float32, bfloat16, float16; default: the checkpoint's")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="inputs at once; default: by their lengths")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any argument of the task: --set top_k=2"
+    )
+
+
+def make_pipeline(task: str, options: argparse.Namespace) -> Any:
+    from .pipelines import known_task, pipeline
+
+    known_task(task)  # a misspelt task needs no torch
+    names = ("model", "revision", "device", "dtype", "batch_size")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return pipeline(task, **given, **dict(map(setting, options.set)))
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE -> (name, value): a value of JSON (2, true, null), anything else is a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"--set takes NAME=VALUE, for instance --set top_k=2; got {text!r:.80}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, {"True": True, "False": False, "None": None}.get(value, value)
+
+
+# ---- Commands
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.texts and options.file:
+        raise ValueError("Give texts or files (--file), not both.")
+    if not options.texts and not options.file and sys.stdin.isatty():
+        raise ValueError('There is nothing to read: give texts ("…"), files (--file FILE) or standard input.')
+    files = [Path(name) for name in options.file if name != "-"]
+    for path in files:  # before a model is loaded
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {str(path)!r}.")
+    pipe = make_pipeline(options.task, options)
+    if options.texts:
+        for text, answer in zip(options.texts, pipe(options.texts), strict=True):
+            write(text, answer, options.output)
+        return
+    held: list[Any] = []  # the inputs whose answers are not written yet
+    source = (held.append(item) or item for item in read_inputs(options))
+    for answer in pipe(source):
+        write(held.pop(0), answer, options.output)
+
+
+def read_inputs(options: argparse.Namespace) -> Iterator[Any]:
+    """The inputs of all files, or of standard input, line by line."""
+    for name in options.file or ["-"]:
+        lines = sys.stdin.buffer if name == "-" else open(name, "rb")  # noqa: SIM115 (closed below)
+        what = "standard input" if name == "-" else repr(name)
+        json_lines = name.endswith(".jsonl") if options.input is None else options.input == "jsonl"
+        try:
+            for number, line in enumerate(lines, 1):
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                    if text.strip():
+                        yield json.loads(text) if json_lines else text
+                except (ValueError, RecursionError) as error:
+                    kind = "JSON" if json_lines and not isinstance(error, UnicodeError) else "UTF-8 text"
+                    raise ValueError(f"Line {number} of {what} is no {kind}: {error!s:.120}.") from error
+        finally:
+            if name != "-":
+                lines.close()
+
+
+def write(item: Any, answer: Any, output: str) -> None:
+    """One line for one answer: JSON of input and answer, or the answer's values, then the input."""
+    if output == "jsonl":
+        print(json.dumps({"input": item, "answer": answer}, ensure_ascii=False, default=str), flush=True)
+        return
+    answers = answer if isinstance(answer, list) else [answer]
+    text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+    text = "".join(c if c.isprintable() else " " for c in text)
+    for one in answers:
+        values = one.values() if isinstance(one, dict) else [one]
+        shown = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in values)
+        print("\t".join((*shown, text)), flush=True)
+
+
+def trace(options: argparse.Namespace) -> None:
+    pipe = make_pipeline(options.task, options)
+    texts = options.texts if len(options.texts) > 1 else options.texts[0]
+    pipe.trace(texts)  # the first call of a process takes longer, which is not what the times should show
+    found = pipe.trace(texts, attention=options.attention)
+    if options.html is None:
+        print(found)
+    else:
+        print(f"Wrote {found.save(options.html)}", file=sys.stderr)
+
+
+def eject(options: argparse.Namespace) -> None:
+    from .eject import eject, write
+
+    if options.output is None:
+        sys.stdout.write(eject(options.model_type))
+        return
+    write(options.model_type, options.output, force=options.force)
+    print(f"Wrote {options.output}", file=sys.stderr)
