@@ -34,17 +34,16 @@ MAY_IMPORT = {
     "trace": {"aliases", "arguments", "outputs", "tokenizer", "views"},
     "eject": {"aliases", "registry"},
     "standalone": set(),
-    "card": {"aliases", "logging"},
+    "card": {"__version__", "hub", "logging", "model"},
     "__main__": {"cli"},
     "models": LEAVES | {"config", "model"},
 }
 # module -> packages outside of the standard library that it may import when it is imported
 MAY_LOAD = {
-    **dict.fromkeys(
-        ["registry", "aliases", "logging", "hub", "config", "auto", "batching", "cli", "eject", "card"], set()
-    ),
+    **dict.fromkeys(["registry", "aliases", "logging", "hub", "config", "auto", "batching", "cli", "eject"], set()),
     **dict.fromkeys(["__init__", "__main__"], set()),
     **dict.fromkeys(["views", "trace"], {"torch"}),
+    "card": set(),
     "standalone": {"torch", "safetensors"},
     **dict.fromkeys(["encoding", "tokenizer", "tokenizer_files"], {"tokenizers"}),
     **dict.fromkeys(LEAVES - {"batching"}, {"torch", "numpy"}),

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -120,29 +120,42 @@ def upload(
     revision: str | None = None,
     commit_message: str | None = None,
     create_pr: bool = False,
+    keep: Iterable[str] = (),
 ) -> str:
     """The address of the commit (or pull request) that puts the files of a folder into a repository, made if new.
 
-    Files whose names begin with a dot stay at home. Raises OSError saying what to do.
+    Files whose names begin with a dot stay at home, and those that keep names do where the repository has its own.
+    Raises OSError saying what to do.
     """
     files = {name: file_in(folder, name) for name in names_in(folder) if not re.search(r"(^|/)\.", name)}
     if not files:
         raise FileNotFoundError(f"Nothing to upload: {str(folder)!r} holds no files.")
-    if why := _offline(False):
-        raise ConnectionError(f"{repo_id!r} cannot be uploaded: {why}.")
+    repo_id = make_repository(repo_id, token=token, private=private)
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()]
     api = HfApi(token=token)
     try:
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision and not create_pr:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
+        kept = {name for name in keep if api.file_exists(repo_id, name, revision=revision)}
+        operations = [CommitOperationAdd(name, str(path)) for name, path in files.items() if name not in kept]
         message = commit_message or "Upload model"
         commit = api.create_commit(repo_id, operations, commit_message=message, revision=revision, create_pr=create_pr)
     except Exception as error:
         raise _explained(error, repo_id, revision) from error
     return (commit.pr_url or commit.commit_url) if create_pr else commit.commit_url
+
+
+def make_repository(repo_id: str, *, token: str | bool | None = None, private: bool | None = None) -> str:
+    """The full name, owner/name, of a repository that is made unless it is there. Raises OSError saying what to do."""
+    if why := _offline(False):
+        raise ConnectionError(f"{repo_id!r} cannot be uploaded: {why}.")
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id
+    except Exception as error:
+        raise _explained(error, repo_id, None) from error
 
 
 def _checked_name(name: str | Path) -> str:

@@ -189,8 +189,9 @@ def _answers(trace: Any) -> str:
     parts = []
     for row, answer in enumerate(trace.answers):
         if trace.scores is not None:
-            parts.append(f"<table>{_bars(trace.labels, trace.scores[row].float())}</table>")
-        parts.append(f'<div class="pf-answer"><code>{_text(answer, 400)}</code></div>')
+            table = _bars(trace.labels, trace.scores[row].float())
+            parts.append(f'<div class="pf-wide"><table>{table}</table></div>')
+        parts.append(f'<div class="pf-answer"><code class="pf-fold">{_text(answer, 400)}</code></div>')
     return "".join(parts)
 
 
