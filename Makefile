@@ -1,6 +1,6 @@
 # One list of commands, for people and for CI. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format golden parity real bench clean
+.PHONY: help demo test check format golden parity real browser docs pictures bench clean
 
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -37,11 +37,19 @@ $(VENV)/.installed-parity: $(VENV)/.installed-test
 	@$(PIP) -c constraints.txt -e '.[parity]'
 	@touch $@
 
+$(VENV)/.installed-browser: $(VENV)/.installed-test
+	@$(PIP) -c constraints.txt -e '.[browser]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(PIP) -c constraints.txt -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.installed ## the sentiment of a few sentences, and of TEXT="..."
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-test ## the quick tests: no network, no real checkpoints (ARGS="-k bert")
-	$(PYTEST) -m "not real and not parity and not slow" -n 2 $(ARGS)
+	$(PYTEST) -m "not real and not parity and not slow and not browser" -n 2 $(ARGS)
 
 check: $(VENV)/.installed-dev ## all that a change must pass: format, lint, types, quick tests
 	$(BIN)/ruff format --check .
@@ -71,9 +79,19 @@ real: $(VENV)/.installed-test ## downloads real checkpoints and tests with them
 	@$(ASSETS_TOOL)
 	$(PYTEST) -m real $(ARGS)
 
+browser: $(VENV)/.installed-browser ## opens traces and attention pages in Chromium; pictures go to build/browser
+	$(PYTEST) -m browser $(ARGS)
+
+pictures: browser ## takes the pictures of README and docs again
+	@cp build/browser/trace-light.png build/browser/trace-dark.png build/browser/attention-light.png docs/images
+
+docs: $(VENV)/.installed-docs ## the pages of docs/, the notebooks and the reference as HTML, in docs/_build
+	@$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
+
 bench: ## lists the benchmarks
 	@for f in benchmarks/*.py; do test -e "$$f" && printf '  %s\n      %s\n' "$(BIN)/python $$f" "$$(sed -n '1s/"""//gp' "$$f")" || echo "no benchmarks yet"; done
 
 clean: ## removes what was built and cached (.venv stays)
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf build dist docs/_build docs/notebooks docs/pages docs/reference.rst .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -44,7 +44,7 @@ def open_page(browser, tmp_path, request):
         path = tmp_path / "page.html"
         path.write_text(str(source), encoding="utf-8")
         context = browser.new_context(
-            color_scheme=scheme, viewport={"width": width, "height": height}, device_scale_factor=2
+            color_scheme=scheme, viewport={"width": width, "height": height}, device_scale_factor=1.5
         )
         contexts.append(context)
         page = context.new_page()
@@ -82,18 +82,18 @@ def background(page, place="body"):
 @SCHEMES
 def test_a_trace(pipe, open_page, scheme):
     found = pipe.trace(TEXT)
-    page = open_page(found.page(), scheme, width=920, height=700)
+    page = open_page(found.page(), scheme, width=900, height=300)
     assert page.locator(".pf-chip").count() == 12 and page.locator("section").count() == 3
     score = f"{float(found.scores.max()):.6f}"
     assert page.get_by_text(score, exact=True).is_visible()
     assert not overflows(page)
     assert (background(page) == "rgb(255, 255, 255)") == (scheme == "light")
-    page.locator(".pf").screenshot(path=PICTURES / f"trace-{scheme}.png")
+    page.screenshot(path=PICTURES / f"trace-{scheme}.png", full_page=True)
 
 
 @SCHEMES
 def test_every_layer_and_head_can_be_chosen(traced, open_page, scheme):
-    page = open_page(traced.attention_view(), scheme)
+    page = open_page(traced.attention_view(), scheme, height=300)
     layers, heads = page.locator(".layers button"), page.locator(".heads button")
     assert (layers.count(), heads.count()) == (6, 13)
     words = [token.text for token in traced.tokens[0]]
@@ -120,7 +120,7 @@ def test_every_layer_and_head_can_be_chosen(traced, open_page, scheme):
     page.mouse.move(5, 5)
     assert page.locator(".query.on").text_content() == words[9], "a click keeps a token"
     assert not overflows(page)
-    page.screenshot(path=PICTURES / f"attention-{scheme}.png")
+    page.screenshot(path=PICTURES / f"attention-{scheme}.png", full_page=True)
 
 
 def test_the_map_is_read_with_the_pointer_and_heads_with_the_keyboard(traced, open_page):
