@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import AddedToken, Encoding, Tokenizer as Backend
 
 from .aliases import did_you_mean, resolve_keywords, unknown_argument
+from .conversion import convert
 from .encoding import (
     BatchEncoding,
     Call,
@@ -30,17 +31,15 @@ from .encoding import (
     plan,
     truncate_sequences,
 )
+from .families import FAMILIES, Family
 from .hub import fetch
 from .tokenizer_files import (
     EXTRA,
-    FAMILIES,
     SETTINGS,
     SPECIAL_TOKENS,
-    Family,
     TokenizerFiles,
     add_listed_tokens,
     add_missing,
-    convert,
     current_settings,
     parse_token,
     push_to_hub,
@@ -502,7 +501,7 @@ class Tokenizer:
     @classmethod
     def from_files(cls, files: TokenizerFiles, settings: Mapping[str, Any]) -> "Tokenizer":
         """settings go before what the files say."""
-        family = FAMILIES.get(files.class_name or "", cls.family)
+        family = files.family or cls.family
         config = {**files.settings, **settings}
         if files.chat_template is not None:
             config["chat_template"] = settings.get("chat_template", files.chat_template)
@@ -510,14 +509,16 @@ class Tokenizer:
             backend = read_backend(files.tokenizer)
             if changes := {theirs: settings[name] for name, theirs in BERT_SETTINGS.items() if name in settings}:
                 set_bert_normalizer(backend, **changes)
-        elif family.wordpiece:
-            named = {name: config[name] for name in SPECIAL_TOKENS if config.get(name) is not None}
-            backend = convert(files.vocab, {**family.special, **named}, config)
         else:
-            what = files.class_name or f"model_type {files.model.get('model_type')!r}"
-            raise ValueError(
-                f"{files.folder} has no tokenizer.json, and it is not known how {what} splits text with a vocab.txt."
+            what = files.class_name or (
+                cls.__name__ if cls.family.kind else f"model_type {files.model.get('model_type')!r}"
             )
+            named = {name: config[name] for name in SPECIAL_TOKENS if config.get(name) is not None}
+            special = {n: parse_token(token, n).content for n, token in {**family.special, **named}.items()}
+            try:
+                backend = convert(files.sources(family), family, special, config, what)
+            except TypeError as reason:
+                raise FileNotFoundError(f"{files.folder}: {reason}") from None
         add_listed_tokens(backend, files)
         known = {name: token for name, token in family.special.items() if backend.token_to_id(token) is not None}
         if cls.family == Family():
@@ -594,8 +595,9 @@ class BertTokenizer(Tokenizer):
             tokenizer_object = read_backend(Path(tokenizer_file))
         if tokenizer_object is None:
             asked = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True} | asked
-            source = vocab if vocab is not None else vocab_file
-            tokenizer_object = convert(source, special, asked, type(self).__name__)
+            sources = {"vocab_file": vocab if vocab is not None else vocab_file}
+            named = {name: parse_token(token, name).content for name, token in special.items() if token is not None}
+            tokenizer_object = convert(sources, self.family, named, asked, type(self).__name__)
         elif asked:
             set_bert_normalizer(tokenizer_object, **{BERT_SETTINGS[name]: value for name, value in asked.items()})
         super().__init__(tokenizer_object, **special, **settings)
@@ -617,7 +619,7 @@ def _class_for(files: TokenizerFiles) -> type:
     if model_type in REGISTERED:
         return REGISTERED[model_type]
     nothing_said = name is None and model_type is None and files.tokenizer is None
-    if name in CLASSES or not (nothing_said or FAMILIES.get(name or "", Family()).wordpiece):
+    if name in CLASSES or not (nothing_said or (files.family or Family()).kind == "wordpiece"):
         return CLASSES.get(name or "", Tokenizer)
     return BertTokenizer
 

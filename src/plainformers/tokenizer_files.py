@@ -1,6 +1,6 @@
 """Tokenizer files on disk <-> the `tokenizers` library: what is read, converted once, and written.
 
-`tokenizer.json` is read as it is. Only where it is missing is another file converted: WordPiece's `vocab.txt`, here.
+`tokenizer.json` is read as it is. Only where it is missing are original files converted, in conversion.py.
 """
 
 import copy
@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from tokenizers import AddedToken, Tokenizer as Backend, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer as Backend, models, normalizers
 
 from .aliases import resolve_keywords
+from .families import FAMILIES, VOCABULARY_FILES, Family
 from .hub import file_in, names_in, read_json, upload
 from .logging import once
 from .registry import TOKENIZERS
@@ -33,56 +34,15 @@ SETTINGS = (
     "chat_template",
 )
 UPLOAD = ("repo_id", "token", "private", "revision", "commit_message", "create_pr")
-WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
-WITHOUT_TYPES = ("input_ids", "attention_mask")
 FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.txt",
     "config.json",
     "chat_template.jinja",
+    *VOCABULARY_FILES,
 )
-
-
-class Family(NamedTuple):
-    """What a tokenizer class adds to its files: special tokens and inputs that the files may leave unsaid."""
-
-    special: Mapping[str, str] = {}
-    inputs: tuple[str, ...] = WITH_TYPES
-    padding_side: str = "right"
-    wordpiece: bool = False
-
-
-def _tokens(tokens: str) -> dict[str, str]:
-    return {f"{name}_token": token for name, token in (pair.split("=") for pair in tokens.split())}
-
-
-_BERT = _tokens("unk=[UNK] sep=[SEP] pad=[PAD] cls=[CLS] mask=[MASK]")
-_ROBERTA = _tokens("bos=<s> eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s> mask=<mask>")
-_GPT2 = _tokens("bos=<|endoftext|> eos=<|endoftext|> unk=<|endoftext|>")
-_BERT_FAMILY = Family(_BERT, wordpiece=True)
-FAMILIES: dict[str, Family] = {
-    "BertTokenizer": _BERT_FAMILY,
-    "ConvBertTokenizer": _BERT_FAMILY,
-    "ElectraTokenizer": _BERT_FAMILY,
-    "LayoutLMTokenizer": _BERT_FAMILY,
-    "LxmertTokenizer": _BERT_FAMILY,
-    "MobileBertTokenizer": _BERT_FAMILY,
-    "SqueezeBertTokenizer": _BERT_FAMILY,
-    "DistilBertTokenizer": Family(_BERT, WITHOUT_TYPES, wordpiece=True),
-    "RobertaTokenizer": Family(_ROBERTA, WITHOUT_TYPES),
-    "BartTokenizer": Family(_ROBERTA, WITHOUT_TYPES),
-    "CamembertTokenizer": Family(_ROBERTA, WITHOUT_TYPES),
-    "MPNetTokenizer": Family({**_ROBERTA, "unk_token": "[UNK]"}, WITHOUT_TYPES),
-    "XLMRobertaTokenizer": Family(_ROBERTA, WITHOUT_TYPES),
-    "AlbertTokenizer": Family({**_BERT, **_tokens("bos=[CLS] eos=[SEP] unk=<unk> pad=<pad>")}),
-    "GPT2Tokenizer": Family(_GPT2, WITHOUT_TYPES),
-    "WhisperTokenizer": Family(_GPT2, WITHOUT_TYPES),
-    "T5Tokenizer": Family(_tokens("eos=</s> unk=<unk> pad=<pad>"), WITHOUT_TYPES),
-    "LlamaTokenizer": Family(_tokens("bos=<s> eos=</s> unk=<unk>"), WITHOUT_TYPES, "left"),
-}
 
 
 class TokenizerFiles(NamedTuple):
@@ -90,7 +50,7 @@ class TokenizerFiles(NamedTuple):
 
     folder: Path
     tokenizer: Path | None  # tokenizer.json
-    vocab: Path | None  # vocab.txt
+    vocabulary: dict[str, Path]  # original files by their names, such as vocab.txt
     config: dict[str, Any]  # tokenizer_config.json
     special: dict[str, Any]  # special_tokens_map.json
     added: dict[str, Any]  # added_tokens.json
@@ -104,6 +64,18 @@ class TokenizerFiles(NamedTuple):
         if isinstance(named, str):
             return named.removesuffix("Fast")
         return TOKENIZERS.get(str(self.model.get("model_type")))
+
+    @property
+    def family(self) -> Family | None:
+        return FAMILIES.get(self.class_name or "")
+
+    def sources(self, family: Family) -> dict[str, Path | None]:
+        """The original files of a family, by the arguments of its class."""
+        found = self.vocabulary
+        return {
+            argument: next((found[name] for name in names if name in found), None)
+            for argument, names in family.files.items()
+        }
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -120,16 +92,18 @@ def wanted_files(names: list[str]) -> list[str]:
 def read_files(folder: Path) -> TokenizerFiles:
     """Everything but tokenizer.json itself, which read_backend reads. Raises FileNotFoundError without a vocabulary."""
     path = {name: file_in(folder, name) for name in FILES}
-    if path["tokenizer.json"] is None and path["vocab.txt"] is None:
+    vocabulary = {name: found for name in VOCABULARY_FILES if (found := path[name]) is not None}
+    if path["tokenizer.json"] is None and not vocabulary:
         there = names_in(folder)
         raise FileNotFoundError(
-            f"{folder} holds no tokenizer: looked for tokenizer.json and vocab.txt; "
+            f"{folder} holds no tokenizer: looked for tokenizer.json and original files "
+            f"({', '.join(VOCABULARY_FILES)}); "
             + (f"there are {', '.join(there[:20])}{' ...' if len(there) > 20 else ''}." if there else "it is empty.")
         )
     return TokenizerFiles(
         folder=folder,
         tokenizer=path["tokenizer.json"],
-        vocab=path["vocab.txt"],
+        vocabulary=vocabulary,
         config=read_if_there(path["tokenizer_config.json"]),
         special=read_if_there(path["special_tokens_map.json"]),
         added=read_if_there(path["added_tokens.json"]),
@@ -222,47 +196,6 @@ def special_values(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return found
 
 
-# ---- WordPiece
-
-
-def read_vocab(path: Path) -> dict[str, int]:
-    """vocab.txt: one token a line, its id is the line's number from 0."""
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as reason:
-        raise ValueError(f"{path} is not UTF-8 text: {reason}.") from None
-    if lines and not lines[-1]:
-        lines.pop()
-    return {line.removesuffix("\r"): index for index, line in enumerate(lines)}
-
-
-def wordpiece(
-    vocab: Mapping[str, int],
-    special: Mapping[str, str],
-    *,
-    lowercase: bool = True,
-    strip_accents: bool | None = None,
-    chinese_chars: bool = True,
-    where: object = "the vocabulary",
-) -> Backend:
-    """BERT's tokenizer; special: unk_token, cls_token and sep_token, which the vocabulary must hold."""
-    unk, cls, sep = (special[name] for name in ("unk_token", "cls_token", "sep_token"))
-    if missing := [token for token in (unk, cls, sep) if token not in vocab]:
-        raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}, which a WordPiece tokenizer needs.")
-    backend = Backend(models.WordPiece(dict(vocab), unk_token=unk))  # type: ignore[call-arg]
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=chinese_chars, strip_accents=strip_accents, lowercase=lowercase
-    )  # type: ignore[assignment]
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
-    backend.decoder = decoders.WordPiece(prefix="##")  # type: ignore[assignment]
-    backend.post_processor = processors.TemplateProcessing(
-        single=[f"{cls}:0", "$A:0", f"{sep}:0"],
-        pair=[f"{cls}:0", "$A:0", f"{sep}:0", "$B:1", f"{sep}:1"],
-        special_tokens=[(cls, vocab[cls]), (sep, vocab[sep])],
-    )  # type: ignore[assignment]
-    return backend
-
-
 def set_bert_normalizer(backend: Backend, **changes: bool | None) -> None:
     """changes: lowercase, strip_accents, handle_chinese_chars; raises where the tokenizer has no BertNormalizer."""
     normalizer = backend.normalizer
@@ -287,26 +220,6 @@ def write_text(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def convert(
-    source: str | Path | Mapping[str, int] | None,
-    special: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    what: str = "",
-) -> Backend:
-    """source: a vocab.txt or its content; special: names -> tokens; settings: do_lower_case, ... as users say them."""
-    if source is None:
-        raise TypeError(f"{what} needs a vocabulary: vocab_file, vocab, tokenizer_file or tokenizer_object.")
-    from_file = not isinstance(source, Mapping)
-    return wordpiece(
-        read_vocab(Path(source)) if from_file else source,
-        {name: parse_token(special[name], name).content for name in ("unk_token", "cls_token", "sep_token")},
-        lowercase=settings.get("do_lower_case") is not False,
-        strip_accents=settings.get("strip_accents"),
-        chinese_chars=settings.get("tokenize_chinese_chars") is not False,
-        where=source if from_file else "the vocabulary",
-    )
 
 
 # ---- Saving; where a function's first argument is the tokenizer, it is a method of Tokenizer
