@@ -1,6 +1,6 @@
 # One list of commands, for people and for CI. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format golden parity real browser docs pictures bench clean
+.PHONY: help demo test check format golden parity real browser docs notebooks pictures bench clean
 
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -81,6 +81,9 @@ real: $(VENV)/.installed-test ## downloads real checkpoints and tests with them
 
 browser: $(VENV)/.installed-browser ## opens traces and attention pages in Chromium; pictures go to build/browser
 	$(PYTEST) -m browser $(ARGS)
+
+notebooks: $(VENV)/.installed-test ## executes the notebooks in place, so that their outputs are those of this code
+	@$(BIN)/python notebooks/execute.py
 
 pictures: browser ## takes the pictures of README and docs again
 	@cp build/browser/trace-light.png build/browser/trace-dark.png build/browser/attention-light.png docs/images

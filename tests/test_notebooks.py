@@ -44,7 +44,7 @@ def code_cells(notebook):
 
 # ---- Running
 
-# what a last cell prints, as JSON, and a test of it with the cells by their ids
+# a last cell that prints JSON; CHECKS below get it, with the cells by their ids
 PROBES = {
     "behind_the_pipeline_pytorch": """
 import json
@@ -61,7 +61,7 @@ print(json.dumps({"alone": alone.tolist(), "together": together.tolist(), "maske
 @each_notebook
 def test_runs_and_puts_out_what_is_stored(path):
     notebook = read(path)
-    fresh = execute.execute(notebook, PROBES[path.stem])
+    fresh = execute.execute(notebook, PROBES.get(path.stem, "print('null')"))
     *cells, last = code_cells(fresh)
     for stored, cell in zip(code_cells(notebook), cells, strict=True):
         assert stored.execution_count == cell.execution_count, f"{cell.id}: run notebooks/execute.py"
@@ -70,7 +70,8 @@ def test_runs_and_puts_out_what_is_stored(path):
         difference = execute.differs(stored.outputs, cell.outputs)
         assert difference is None, f"{path.name}, cell {cell.id} is out of date, run notebooks/execute.py: {difference}"
     assert not any(cell.metadata for cell in fresh.cells)
-    CHECKS[path.stem](json.loads(last.outputs[0].text), {cell.id: cell for cell in cells})
+    if path.stem in CHECKS:
+        CHECKS[path.stem](json.loads(last.outputs[0].text), {cell.id: cell for cell in cells})
 
 
 def check_behind_the_pipeline(found, cells):
@@ -205,7 +206,7 @@ def test_the_transformer_as_a_figure(pipe):
         ("0.95", "0.97", False),
         ("22,713,986 parameters", "22,713,987 parameters", False),
         ("[2, 15]", "[2, 16]", False),
-        ("in 12.3 ms", "in 0.4 ms", True),
+        ("in  12.31 ms", "in   4.05 ms", True),
         ("POSITIVE", "NEGATIVE", False),
         ("-1.28", "1.28", False),
         (html.escape("<b>1.5</b>"), "<b>1.5</b>", False),

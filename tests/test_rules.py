@@ -34,11 +34,13 @@ MAY_IMPORT = {
     "chat": {"aliases", "encoding", "logging"},
     "tokenizer_files": {"aliases", "families", "hub", "logging", "registry"},
     "tokenizer": {
-        *("aliases", "chat", "conversion", "encoding", "families", "hub", "logging", "registry", "tokenizer_files"),
+        *("aliases", "chat", "conversion", "encoding", "families", "hub", "logging", "tokenizer_files"),
+        "tokenizer_classes",
     },
+    "tokenizer_classes": {"aliases", "conversion", "families", "hub", "tokenizer", "tokenizer_files"},
     "auto": {"aliases", "config", "registry"},
     "views": set(),
-    "trace": {"aliases", "arguments", "outputs", "tokenizer", "views"},
+    "trace": {"aliases", "arguments", "encoding", "outputs", "views"},
     "eject": {"aliases", "registry"},
     "standalone": set(),
     "card": {"__version__", "hub", "logging", "model"},
@@ -52,7 +54,9 @@ MAY_LOAD = {
     **dict.fromkeys(["views", "trace"], {"torch"}),
     "card": set(),
     "standalone": {"torch", "safetensors"},
-    **dict.fromkeys(["conversion", "encoding", "sentencepiece", "tokenizer", "tokenizer_files"], {"tokenizers"}),
+    **dict.fromkeys(
+        ["conversion", "encoding", "sentencepiece", "tokenizer", "tokenizer_files", "tokenizer_classes"], {"tokenizers"}
+    ),
     **dict.fromkeys(["chat", "families", "gguf"], {"numpy"}),
     **dict.fromkeys(LEAVES - {"batching"}, {"torch", "numpy"}),
     "checkpoint": {"torch", "safetensors"},

@@ -18,15 +18,13 @@ from tokenizers import AddedToken
 
 import plainformers.logging
 from plainformers.encoding import NO_LIMIT, BatchEncoding, CharSpan, TokenSpan
-from plainformers.tokenizer import (
+from plainformers.tokenizer import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Tokenizer
+from plainformers.tokenizer_classes import (
     REGISTERED,
     AutoTokenizer,
     BertTokenizer,
     BertTokenizerFast,
     DistilBertTokenizer,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    Tokenizer,
     load_tokenizer,
 )
 
@@ -842,7 +840,7 @@ def test_register(folder, monkeypatch):
     class Mine(BertTokenizer):
         pass
 
-    monkeypatch.setattr("plainformers.tokenizer.REGISTERED", {})
+    monkeypatch.setattr("plainformers.tokenizer_classes.REGISTERED", {})
     write_json(folder / "config.json", {"model_type": "mine"})
     AutoTokenizer.register("mine", fast_tokenizer_class=Mine)
     assert type(AutoTokenizer.from_pretrained(folder)) is Mine
@@ -857,7 +855,7 @@ def test_register(folder, monkeypatch):
 
 def test_importing_is_cheap():
     code = (
-        "import sys, plainformers.tokenizer; "
+        "import sys, plainformers.tokenizer_classes; "
         "print([name for name in ('torch', 'numpy', 'huggingface_hub', 'jinja2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

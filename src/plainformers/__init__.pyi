@@ -19,6 +19,9 @@ from .cache import (
 from .config import (
     Config as Config,
 )
+from .encoding import (
+    BatchEncoding as BatchEncoding,
+)
 from .model import (
     Model as Model,
 )
@@ -57,16 +60,17 @@ from .sequences import (
     Packed as Packed,
 )
 from .tokenizer import (
-    AutoTokenizer as AutoTokenizer,
-    BatchEncoding as BatchEncoding,
-    BertTokenizer as BertTokenizer,
-    BertTokenizerFast as BertTokenizerFast,
-    DistilBertTokenizer as DistilBertTokenizer,
-    DistilBertTokenizerFast as DistilBertTokenizerFast,
     PreTrainedTokenizer as PreTrainedTokenizer,
     PreTrainedTokenizerBase as PreTrainedTokenizerBase,
     PreTrainedTokenizerFast as PreTrainedTokenizerFast,
     Tokenizer as Tokenizer,
+)
+from .tokenizer_classes import (
+    AutoTokenizer as AutoTokenizer,
+    BertTokenizer as BertTokenizer,
+    BertTokenizerFast as BertTokenizerFast,
+    DistilBertTokenizer as DistilBertTokenizer,
+    DistilBertTokenizerFast as DistilBertTokenizerFast,
 )
 from .trace import (
     Trace as Trace,

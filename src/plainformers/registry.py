@@ -88,9 +88,9 @@ AUTO_CLASSES: dict[str, str] = {
 # module -> public names that stand in it
 _PUBLIC: dict[str, str] = {
     "auto": "AutoConfig " + " ".join(AUTO_CLASSES.values()),
-    "tokenizer": "AutoTokenizer BatchEncoding PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast "
-    "Tokenizer "
-    "BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast",
+    "encoding": "BatchEncoding",
+    "tokenizer": "PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast Tokenizer",
+    "tokenizer_classes": "AutoTokenizer BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast",
     "config": "Config PretrainedConfig PreTrainedConfig",
     "model": "Model PreTrainedModel",
     "pipelines": "Pipeline TextClassificationPipeline pipeline",

@@ -32,7 +32,6 @@ from .encoding import (
     truncate_sequences,
 )
 from .families import FAMILIES, Family
-from .hub import fetch
 from .tokenizer_files import (
     EXTRA,
     SETTINGS,
@@ -44,21 +43,19 @@ from .tokenizer_files import (
     parse_token,
     push_to_hub,
     read_backend,
-    read_files,
     save_pretrained,
     save_vocabulary,
     set_bert_normalizer,
     special_values,
-    wanted_files,
 )
 
-HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
 ALL_SETTINGS = (*SPECIAL_TOKENS, *EXTRA, *SETTINGS, "name_or_path")
 BERT_SETTINGS = {  # -> what BertNormalizer calls it
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
+PLAIN = Call()
 CALL_ARGUMENTS = ("text", "text_pair", "text_target", "text_pair_target", *Call._fields)
 
 
@@ -215,12 +212,29 @@ class Tokenizer:
             padding_side, return_tensors, return_token_type_ids, return_attention_mask, return_overflowing_tokens,
             return_special_tokens_mask, return_offsets_mapping, return_length, verbose,
         )  # fmt: skip
+        if call == PLAIN and text_pair is None and text_target is None and isinstance(text, str):
+            return self._encode_plain(text, call)
         if text is None and text_target is not None:
             return self._encode(text_target, text_pair_target, call)
         encoded = self._encode(text, text_pair, call)
         if text_target is not None:
             encoded["labels"] = self._encode(text_target, text_pair_target, call)["input_ids"]
         return encoded
+
+    def _encode_plain(self, text: str, call: Call) -> BatchEncoding:
+        """One text and nothing asked for: what _encode gives, without looking at what was not asked."""
+        try:
+            encoding = self._run(None, self._tokenizer.encode, text)
+        except Exception as reason:
+            raise explain_text(reason, text, None, False) from None
+        names, data = self.model_input_names, {"input_ids": encoding.ids}
+        if len(data["input_ids"]) > self.model_max_length:
+            return finish(self, [encoding], False, None, None, call)  # which says so
+        if "token_type_ids" in names:
+            data["token_type_ids"] = encoding.type_ids
+        if "attention_mask" in names:
+            data["attention_mask"] = encoding.attention_mask
+        return BatchEncoding(data, [encoding])
 
     def _encode(self, text: Any, pair: Any, call: Call) -> BatchEncoding:
         words, backend = call.is_split_into_words, self._tokenizer
@@ -496,6 +510,8 @@ class Tokenizer:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
         """From a folder, a built-in name or a repository. options: those of load_tokenizer."""
+        from .tokenizer_classes import load_tokenizer
+
         return load_tokenizer(pretrained_model_name_or_path, cls=cls, **options)
 
     @classmethod
@@ -536,7 +552,7 @@ class Tokenizer:
         """As tokenizer_config.json names it; a name that Transformers knows."""
         if self.files is not None and self.files.class_name:
             return self.files.class_name
-        names = [base.__name__ for base in type(self).__mro__ if base in CLASSES.values()]
+        names = [base.__name__ for base in type(self).__mro__ if base.__name__ in FAMILIES]
         return names[0] if names else "PreTrainedTokenizerFast"
 
     def to_json(self) -> str:
@@ -554,130 +570,4 @@ class Tokenizer:
                 self._set_cut(None)
 
 
-# ---- The classes that users name
-
-
-class BertTokenizer(Tokenizer):
-    """WordPiece as BERT has it.
-
-    vocab (or vocab_file): a vocab.txt, or token -> id. do_lower_case, tokenize_chinese_chars: None means True for a
-    vocabulary, and unchanged for a tokenizer_object.
-    """
-
-    family = FAMILIES["BertTokenizer"]
-
-    def __init__(
-        self,
-        vocab_file: str | Path | Mapping[str, int] | None = None,
-        do_lower_case: bool | None = None,
-        unk_token: str | AddedToken = "[UNK]",
-        sep_token: str | AddedToken = "[SEP]",
-        pad_token: str | AddedToken | None = "[PAD]",
-        cls_token: str | AddedToken = "[CLS]",
-        mask_token: str | AddedToken | None = "[MASK]",
-        tokenize_chinese_chars: bool | None = None,
-        strip_accents: bool | None = None,
-        *,
-        vocab: str | Path | Mapping[str, int] | None = None,
-        tokenizer_object: Backend | None = None,
-        tokenizer_file: str | Path | None = None,
-        do_basic_tokenize: bool = True,
-        never_split: Iterable[str] | None = None,
-        **settings: Any,
-    ):
-        if not do_basic_tokenize or never_split:
-            raise ValueError("do_basic_tokenize=False and never_split are not supported; add_tokens keeps words whole.")
-        special = {"unk_token": unk_token, "sep_token": sep_token, "pad_token": pad_token}
-        special |= {"cls_token": cls_token, "mask_token": mask_token}
-        asked = dict(zip(BERT_SETTINGS, (do_lower_case, strip_accents, tokenize_chinese_chars), strict=True))
-        asked = {name: value for name, value in asked.items() if value is not None}
-        if tokenizer_object is None and tokenizer_file is not None:
-            tokenizer_object = read_backend(Path(tokenizer_file))
-        if tokenizer_object is None:
-            asked = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True} | asked
-            sources = {"vocab_file": vocab if vocab is not None else vocab_file}
-            named = {name: parse_token(token, name).content for name, token in special.items() if token is not None}
-            tokenizer_object = convert(sources, self.family, named, asked, type(self).__name__)
-        elif asked:
-            set_bert_normalizer(tokenizer_object, **{BERT_SETTINGS[name]: value for name, value in asked.items()})
-        super().__init__(tokenizer_object, **special, **settings)
-        self.init_kwargs |= asked
-
-
-class DistilBertTokenizer(BertTokenizer):
-    family = FAMILIES["DistilBertTokenizer"]
-
-
 PreTrainedTokenizerFast = PreTrainedTokenizerBase = PreTrainedTokenizer = Tokenizer
-BertTokenizerFast, DistilBertTokenizerFast = BertTokenizer, DistilBertTokenizer
-CLASSES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer, "DistilBertTokenizer": DistilBertTokenizer}
-REGISTERED: dict[str, type] = {}  # model_type -> the class that a user registered
-
-
-def _class_for(files: TokenizerFiles) -> type:
-    name, model_type = files.class_name, files.model.get("model_type")
-    if model_type in REGISTERED:
-        return REGISTERED[model_type]
-    nothing_said = name is None and model_type is None and files.tokenizer is None
-    if name in CLASSES or not (nothing_said or (files.family or Family()).kind == "wordpiece"):
-        return CLASSES.get(name or "", Tokenizer)
-    return BertTokenizer
-
-
-def load_tokenizer(
-    name_or_path: str | Path, *, cls: type | None = None, model_type: str | None = None, **options: Any
-) -> Any:
-    """The tokenizer of a folder, a built-in name or a repository.
-
-    options: revision, subfolder, cache_dir, force_download, local_files_only, token; ALL_SETTINGS and BERT_SETTINGS,
-    which go before the files. cls: the class to make; Tokenizer itself means the one that the files name. model_type:
-    for files that name none. Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
-    """
-    options.pop("use_fast", None)  # there is one kind
-    allowed = (*HUB_ARGUMENTS, *ALL_SETTINGS, *BERT_SETTINGS)
-    options = resolve_keywords(options, allowed, "from_pretrained")
-    where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
-    files = read_files(fetch(name_or_path, wanted_files, **where))
-    if model_type is not None and "model_type" not in files.model:
-        files = files._replace(model={**files.model, "model_type": model_type})
-    tokenizer = (_class_for(files) if cls in (None, Tokenizer) else cls).from_files(files, options)
-    tokenizer.name_or_path = str(name_or_path)
-    return tokenizer
-
-
-class AutoTokenizer:
-    """from_pretrained gives a tokenizer of the class that the files name."""
-
-    def __init__(self, *args: Any, **keywords: Any):
-        raise TypeError("AutoTokenizer makes tokenizers: call AutoTokenizer.from_pretrained(name).")
-
-    @staticmethod
-    def from_pretrained(
-        pretrained_model_name_or_path: str | Path,
-        *,
-        config: Any = None,
-        tokenizer_type: str | None = None,
-        **options: Any,
-    ) -> Any:
-        model_type = tokenizer_type or getattr(config, "model_type", None)
-        return load_tokenizer(pretrained_model_name_or_path, model_type=model_type, **options)
-
-    @staticmethod
-    def register(
-        config_class: Any,
-        slow_tokenizer_class: type | None = None,
-        fast_tokenizer_class: type | None = None,
-        *,
-        tokenizer_class: type | None = None,
-        exist_ok: bool = False,
-    ) -> None:
-        """Makes folders of a config's model_type (or of the model_type itself) load with a class, a Tokenizer."""
-        chosen = tokenizer_class or fast_tokenizer_class or slow_tokenizer_class
-        if not (isinstance(chosen, type) and issubclass(chosen, Tokenizer)):
-            raise TypeError(f"register needs a subclass of Tokenizer, got {chosen!r}.")
-        model_type = config_class if isinstance(config_class, str) else config_class.model_type
-        if REGISTERED.get(model_type, chosen) is not chosen and not exist_ok:
-            raise ValueError(
-                f"{model_type!r} is registered to {REGISTERED[model_type].__name__}; exist_ok=True replaces it."
-            )
-        REGISTERED[model_type] = chosen

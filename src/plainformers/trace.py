@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import forward_names
+from .encoding import BatchEncoding
 from .outputs import ModelOutput
-from .tokenizer import BatchEncoding
 from .views import Page, attention_view, printable, shorten, trace_fragment
 
 MOST_INPUTS = 32  # of one trace: it is for looking, and shows all of them

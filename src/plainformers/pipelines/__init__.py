@@ -193,7 +193,7 @@ def load_model(task: str, name: Any, config: Any, device: Any, dtype: Any, argum
 def load_tokenizer(tokenizer: Any, name: Any, model: Any, where: dict[str, Any]) -> Any:
     """The tokenizer as it came, or that of a name, or else that of the model's name."""
     from ..config import HUB_ARGUMENTS
-    from ..tokenizer import AutoTokenizer
+    from ..tokenizer_classes import AutoTokenizer
 
     if tokenizer is not None and not isinstance(tokenizer, (str, os.PathLike)):
         return tokenizer

@@ -23,8 +23,9 @@ from .. import logging
 from ..aliases import resolve_keywords
 from ..arguments import as_device, as_dtype
 from ..batching import in_order, map_in_windows, plan_batches
+from ..encoding import BatchEncoding
 from ..model import UPLOAD, Model
-from ..tokenizer import BatchEncoding, Tokenizer
+from ..tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from ..trace import Trace

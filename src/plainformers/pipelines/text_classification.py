@@ -7,8 +7,8 @@ import torch
 
 from .. import logging
 from ..aliases import did_you_mean
+from ..encoding import BatchEncoding
 from ..outputs import SequenceClassifierOutput
-from ..tokenizer import BatchEncoding
 from .base import Pipeline
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
