@@ -73,7 +73,9 @@ def write(app) -> None:
     shutil.rmtree(HERE / "notebooks", ignore_errors=True)
     (HERE / "notebooks").mkdir()
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        shutil.copy(notebook, HERE / "notebooks")
+        text = notebook.read_text(encoding="utf-8")
+        text = re.sub(r"\[([^\]]*)\]\(\.\./src/[^)]*\)", r"\1", text)  # files of the repository are not pages
+        (HERE / "notebooks" / notebook.name).write_text(text, encoding="utf-8")
     from plainformers import pipeline
 
     found = pipeline("sentiment-analysis").trace("The food was cold and the waiter was rude.", attention=True)
