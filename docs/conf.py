@@ -74,7 +74,7 @@ def write(app) -> None:
     (HERE / "notebooks").mkdir()
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text = notebook.read_text(encoding="utf-8")
-        text = re.sub(r"\[([^\]]*)\]\(\.\./src/[^)]*\)", r"\1", text)  # files of the repository are not pages
+        text = re.sub(r"\[([^\]\[\n]*)\]\(\.\./src/[^)]*\)", r"\1", text)  # files of the repository are not pages
         (HERE / "notebooks" / notebook.name).write_text(text, encoding="utf-8")
     from plainformers import pipeline
 
