@@ -88,9 +88,9 @@ notebooks: $(VENV)/.installed-test ## executes the notebooks in place, so that t
 pictures: browser ## takes the pictures of README and docs again
 	@cp build/browser/trace-light.png build/browser/trace-dark.png build/browser/attention-light.png docs/images
 
-docs: $(VENV)/.installed-docs ## the pages of docs/, the notebooks and the reference as HTML, in docs/_build
-	@$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
-	@echo "docs/_build/index.html"
+docs: $(VENV)/.installed-docs ## the pages of docs/, the notebooks and the reference as HTML, in docs/_build/html
+	@$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: ## lists the benchmarks
 	@for f in benchmarks/*.py; do test -e "$$f" && printf '  %s\n      %s\n' "$(BIN)/python $$f" "$$(sed -n '1s/"""//gp' "$$f")" || echo "no benchmarks yet"; done
