@@ -35,8 +35,9 @@ MAY_IMPORT = {
     "tokenizer_files": {"aliases", "families", "hub", "logging", "registry"},
     "tokenizer": {
         *("aliases", "chat", "conversion", "encoding", "families", "hub", "logging", "tokenizer_files"),
-        "tokenizer_classes",
+        *("tokenizer_classes", "tokenizer_training"),
     },
+    "tokenizer_training": {"aliases", "logging", "tokenizer"},
     "tokenizer_classes": {"aliases", "conversion", "families", "hub", "tokenizer", "tokenizer_files"},
     "auto": {"aliases", "config", "registry"},
     "views": set(),

@@ -72,6 +72,9 @@ from .tokenizer_classes import (
     DistilBertTokenizer as DistilBertTokenizer,
     DistilBertTokenizerFast as DistilBertTokenizerFast,
 )
+from .tokenizer_training import (
+    train_tokenizer as train_tokenizer,
+)
 from .trace import (
     Trace as Trace,
     watch as watch,

@@ -93,6 +93,7 @@ _PUBLIC: dict[str, str] = {
     "tokenizer_classes": "AutoTokenizer BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast",
     "config": "Config PretrainedConfig PreTrainedConfig",
     "model": "Model PreTrainedModel",
+    "tokenizer_training": "train_tokenizer",
     "pipelines": "Pipeline TextClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache",

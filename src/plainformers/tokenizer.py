@@ -404,6 +404,12 @@ class Tokenizer:
 
     # ---- Vocabulary
 
+    def train_new_from_iterator(self, text_iterator: Iterable[Any], vocab_size: int, *args: Any, **options: Any) -> Any:
+        """A tokenizer that works like this one, trained on other texts; see tokenizer_training."""
+        from .tokenizer_training import train_new_from_iterator
+
+        return train_new_from_iterator(self, text_iterator, vocab_size, *args, **options)
+
     @property
     def backend_tokenizer(self) -> Backend:
         return self._tokenizer
