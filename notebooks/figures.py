@@ -1,16 +1,17 @@
-"""The two figures of the notebooks, drawn as SVG from the values of a run.
+"""The figures of the notebooks, drawn as SVG from the values of a run.
 
     SVG(pipeline_figure(pipe, "A wonderful film."))    # from a text to its label, with the numbers between
     SVG(transformer_figure(model, inputs))             # a Transformer and its head, with the sizes of this one
+    SVG(tokens_figure(text, tokenizer(text)))          # the characters that each token stands for
 
-Both bring a light background of their own, so that they can be read on a dark page too. All text in them is escaped,
+All bring a light background of their own, so that they can be read on a dark page too. All text in them is escaped,
 and cut to the room that it has.
 """
 
 import html
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -255,6 +256,108 @@ def count(module: torch.nn.Module) -> int:
 def size_of(x: float, module: torch.nn.Module) -> str:
     found = text(x, 191, f"{count(module):,}", 11, at="middle", fill=SOFT, mono=True)
     return found + text(x, 205, "parameters", 10.5, at="middle", fill=SOFT)
+
+
+# ---- Tokens and their characters
+
+MOST_SHOWN, MOST_TOGETHER = 48, 4
+VISIBLE = {" ": "\N{OPEN BOX}", "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\t": "\N{RIGHTWARDS ARROW}"}
+
+
+class Piece(NamedTuple):
+    """Characters start:end of a text and the places of the tokens that stand for them; either may be missing."""
+
+    text: int | None  # 1 for the second of a pair, None for the special tokens around them
+    start: int
+    end: int
+    tokens: list[int]
+
+
+def tokens_figure(words: str | tuple[str, str], encoding: Any) -> str:
+    """A text (or a pair of them) above its tokens: offsets, characters, tokens, ids.
+
+    encoding: what the tokenizer gave for it; of a batch, the first row. Tokens that stand for the same characters hang
+    on one box. Characters that no token stands for have none, special tokens hang on nothing.
+    """
+    row, texts = encoding[0], (words,) if isinstance(words, str) else words
+    parts = [text(28, y, name, 13, bold=True) for y, name in ((67, "characters"), (107, "tokens"))]
+    parts += [text(28, y, name, 11.5, fill=SOFT) for y, name in ((41, "offsets"), (121, "ids"))]
+    x, y, shown = float(LEFT), 30.0, 0
+    for piece in pieces_of(texts, row):
+        if shown + len(piece.tokens) > MOST_SHOWN:
+            parts.append(text(LEFT, y + 124, f"… and {len(row.ids) - shown:,} more tokens", 12, fill=SOFT))
+            y += 24
+            break
+        most = 22 if len(piece.tokens) < 2 else 14
+        tokens = [(shorten(visible(row.tokens[i]), most), str(row.ids[i])) for i in piece.tokens]
+        widths = [max(7.5 * columns(token), 6.9 * columns(number)) + 12 for token, number in tokens]
+        above = "" if piece.text is None else visible(texts[piece.text][piece.start : piece.end])
+        above = shorten(above, 30 if tokens else 12)
+        offsets = f"{piece.start}–{piece.end}" if tokens and above else ""
+        width = max(sum(widths) + 3 * len(widths) - 3, 9.4 * columns(above) + 6 * bool(tokens), 6.6 * len(offsets))
+        if x > LEFT and x + width > RIGHT:
+            x, y = float(LEFT), y + 118
+        parts += hanging(x, y, piece.text, (offsets, above), tokens, widths, width)
+        x, shown = x + width + 4, shown + len(tokens)
+    return picture(parts, y + 118, "The characters that each token stands for")
+
+
+def hanging(
+    x: float,
+    y: float,
+    which: int | None,
+    labels: tuple[str, str],
+    tokens: Sequence[tuple[str, str]],
+    widths: Sequence[float],
+    width: float,
+) -> list[str]:
+    """Characters in their box, with their tokens below."""
+    (offsets, above), middle = labels, x + width / 2
+    tint, edge = ((BLUE_TINT, BLUE_EDGE), (ROSE_TINT, ROSE_EDGE))[which] if which is not None else (WHITE, EDGE)
+    if not tokens:
+        return [text(middle, y + 37, above, 15, at="middle", fill=SOFT, mono=True)]
+    parts, left = [], x + (width - sum(widths) - 3 * len(widths) + 3) / 2
+    for (token, number), wide in zip(tokens, widths, strict=True):
+        center = left + wide / 2
+        if above:
+            parts.append(line((middle, y + 45), (center, y + 62), color=edge))
+        parts.append(rect(left, y + 62, wide, 36, tint, edge, 7))
+        parts.append(text(center, y + 77.5, token, 12, at="middle", mono=True))
+        parts.append(text(center, y + 91.5, number, 11, at="middle", fill=SOFT, mono=True))
+        left += wide + 3
+    if above:
+        parts.append(rect(x, y + 18, width, 27, WHITE, edge, 5))
+        parts.append(text(middle, y + 37, above, 15, at="middle", mono=True))
+        parts.append(text(middle, y + 11, offsets, 10.5, at="middle", fill=SOFT, mono=True))
+    return parts
+
+
+def pieces_of(texts: Sequence[str], row: Any) -> list[Piece]:
+    """A text cut where its tokens begin and end."""
+    found: list[Piece] = []
+    ends, last = [0] * len(texts), [0] * len(texts)  # of each text: how far it is covered, where its last piece stands
+    for i, (start, end) in enumerate(row.offsets):
+        which = row.sequence_ids[i]
+        if which is None or start == end:
+            found.append(Piece(which, 0, 0, [i]))
+            continue
+        if start > ends[which]:
+            found.append(Piece(which, ends[which], start, []))
+        before = found[-1] if found else Piece(None, 0, 0, [])
+        shared = before.text == which and start < before.end and len(before.tokens) < MOST_TOGETHER
+        if shared:
+            found[-1] = Piece(which, before.start, max(end, before.end), [*before.tokens, i])
+        else:
+            found.append(Piece(which, start, end, [i]))
+        ends[which], last[which] = max(end, ends[which]), len(found)
+    for which in reversed(range(len(texts))):
+        if ends[which] < len(texts[which]):
+            found.insert(last[which], Piece(which, ends[which], len(texts[which]), []))
+    return found
+
+
+def visible(words: str) -> str:
+    return "".join(VISIBLE.get(c, c) for c in words)
 
 
 # ---- Shapes and letters
