@@ -43,7 +43,9 @@ def test_links_lead_somewhere(page):
 def test_shown_commands_give_what_is_shown(tmp_path):
     """`$ plainformers …` with a text and its answer, in README and docs."""
     checked = 0
-    for page in PAGES:
+    for number, page in enumerate(PAGES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
         for block in re.findall(r"^```console\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S):
             for command, shown in re.findall(r"^\$ plainformers (run|eject) (.*\n(?:[^$].*\n?)*)", block, re.M):
                 line, _, answer = shown.partition("\n")
@@ -52,7 +54,7 @@ def test_shown_commands_give_what_is_shown(tmp_path):
                 arguments = [command, *shlex.split(line)]
                 done = subprocess.run(
                     [sys.executable, "-m", "plainformers", *arguments],
-                    cwd=tmp_path, capture_output=True, text=True, timeout=120,
+                    cwd=folder, capture_output=True, text=True, timeout=120,
                 )  # fmt: skip
                 got, numbers = done.stdout + done.stderr, r"\d+\.\d+"
                 assert re.sub(numbers, "N", got) == re.sub(numbers, "N", answer), f"{page}: {line}"
