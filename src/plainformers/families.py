@@ -16,6 +16,7 @@ class Family(NamedTuple):
     kind: str = ""  # how its original files are converted: a key of conversion.CONVERTERS; "": no way is known
     files: Mapping[str, tuple[str, ...]] = {}  # argument -> the names that its file may have: {"vocab_file": (…)}
     options: Mapping[str, Any] = {}  # what the converter needs to know beyond the files
+    settings: tuple[str, ...] = ()  # arguments of the class that the converter reads, beside those of every tokenizer
 
 
 def _tokens(tokens: str) -> dict[str, str]:

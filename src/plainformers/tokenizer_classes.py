@@ -6,12 +6,13 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer as Backend
 
-from .aliases import resolve_keywords
+from .aliases import did_you_mean, rename_keywords, resolve_keywords
 from .conversion import convert
 from .families import FAMILIES, Family
 from .hub import fetch
 from .tokenizer import ALL_SETTINGS, BERT_SETTINGS, Tokenizer
 from .tokenizer_files import (
+    SPECIAL_TOKENS,
     TokenizerFiles,
     parse_token,
     read_backend,
@@ -74,8 +75,60 @@ class DistilBertTokenizer(BertTokenizer):
     family = FAMILIES["DistilBertTokenizer"]
 
 
-BertTokenizerFast, DistilBertTokenizerFast = BertTokenizer, DistilBertTokenizer
-CLASSES: dict[str, type[Tokenizer]] = {"BertTokenizer": BertTokenizer, "DistilBertTokenizer": DistilBertTokenizer}
+class FamilyTokenizer(Tokenizer):
+    """A class of the table in families.py, which says all that is its own.
+
+    Takes its original files, by place or by name (vocab_file, merges_file; or vocab, merges, as version 5 calls them,
+    which may also be what the files hold), or tokenizer_file, or tokenizer_object; then the settings of its family and
+    those of every tokenizer.
+    """
+
+    def __init__(
+        self,
+        *sources: Any,
+        tokenizer_object: Backend | None = None,
+        tokenizer_file: str | Path | None = None,
+        **settings: Any,
+    ):
+        family, name = self.family, type(self).__name__
+        if len(sources) > len(family.files):
+            raise TypeError(f"{name} takes {len(family.files)} files by place, got {len(sources)}.")
+        given = dict(zip(family.files, sources, strict=False))
+        for argument in family.files:
+            for spelling in (argument, argument.removesuffix("_file")):
+                if settings.get(spelling) is not None:
+                    if given.get(argument) is not None:
+                        raise TypeError(f"{name} got {argument} twice.")
+                    given[argument] = settings[spelling]
+                settings.pop(spelling, None)
+        settings = resolve_keywords(settings, (*ALL_SETTINGS, *family.files, *family.settings), "tokenizer", name)
+        own = {key: settings.pop(key) for key in family.settings if key in settings}
+        if tokenizer_object is None and tokenizer_file is None:
+            named = {
+                **family.special,
+                **{key: settings[key] for key in SPECIAL_TOKENS if settings.get(key) is not None},
+            }
+            special = {key: parse_token(token, key).content for key, token in named.items()}
+            tokenizer_object = convert(given, family, special, {**settings, **own}, name)
+        super().__init__(tokenizer_object, tokenizer_file=tokenizer_file, **settings)
+        self.init_kwargs |= own
+
+
+CLASSES: dict[str, type[Tokenizer]] = {
+    name: type(name, (FamilyTokenizer,), {"family": family, "__module__": __name__, "__doc__": FamilyTokenizer.__doc__})
+    for name, family in FAMILIES.items()
+}
+CLASSES |= {"BertTokenizer": BertTokenizer, "DistilBertTokenizer": DistilBertTokenizer}
+
+
+def __getattr__(name: str) -> Any:
+    """The classes of the table by their names; …Fast is another name of the same class."""
+    found = CLASSES.get(name.removesuffix("Fast"))
+    if found is None:
+        raise AttributeError(f"plainformers has no tokenizer class {name!r}.{did_you_mean(name, CLASSES)}")
+    return found
+
+
 REGISTERED: dict[str, type] = {}  # model_type -> the class that a user registered
 
 
@@ -99,13 +152,14 @@ def load_tokenizer(
     for files that name none. Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
     """
     options.pop("use_fast", None)  # there is one kind
-    allowed = (*HUB_ARGUMENTS, *ALL_SETTINGS, *BERT_SETTINGS)
-    options = resolve_keywords(options, allowed, "from_pretrained")
+    options = rename_keywords(options, "from_pretrained")
     where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
     files = read_files(fetch(name_or_path, wanted_files, **where))
     if model_type is not None and "model_type" not in files.model:
         files = files._replace(model={**files.model, "model_type": model_type})
-    tokenizer = (_class_for(files) if cls in (None, Tokenizer) else cls).from_files(files, options)
+    cls = _class_for(files) if cls in (None, Tokenizer) else cls
+    allowed = (*HUB_ARGUMENTS, *ALL_SETTINGS, *BERT_SETTINGS, *cls.family.settings)
+    tokenizer = cls.from_files(files, resolve_keywords(options, allowed, "from_pretrained"))
     tokenizer.name_or_path = str(name_or_path)
     return tokenizer
 
