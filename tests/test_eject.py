@@ -202,11 +202,11 @@ def answer(names, case):
         if getattr(out, "loss_count", None) is not None:
             yield "loss_count", out.loss_count
 
-    given = load_file(case["inputs"])
-    answers = {}
+    kind = names[case["kind"]]
+    given, answers, loaded = load_file(case["inputs"]), {}, kind.from_pretrained(case["folder"])
+    assert not loaded.training
     for variant, settings in case["variants"].items():
-        model = names[case["kind"]].from_pretrained(case["folder"])
-        assert not model.training
+        model = kind.from_pretrained(case["folder"]) if settings.get("train") else loaded
         model.config.attn_implementation = settings["kernel"]
         inputs = {name.partition("/")[2]: value for name, value in given.items() if name.split("/")[0] == variant}
         if "lengths" in settings:
