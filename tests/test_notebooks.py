@@ -13,7 +13,7 @@ import nbformat
 import pytest
 import torch
 
-from plainformers import AutoModelForSequenceClassification, pipeline
+from plainformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline, train_tokenizer
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -55,6 +55,11 @@ print(json.dumps(results | {"sizes": [model.config.hidden_size, model.num_parame
 import json
 print(json.dumps({"alone": alone.tolist(), "together": together.tolist(), "masked": masked.tolist()}))
 """,
+    "tokenizers": """
+import json
+legal_tokens = sum(len(legal.tokenize(text)) for text in paragraphs)
+print(json.dumps({"costs": costs, "scripts": scripts, "legal": [len(legal), legal_tokens]}))
+""",
 }
 
 
@@ -94,7 +99,47 @@ def check_models(found, cells):
     torch.testing.assert_close(torch.tensor(found["masked"]), torch.tensor(found["alone"]), atol=1e-5, rtol=0)
 
 
-CHECKS = {"behind_the_pipeline_pytorch": check_behind_the_pipeline, "models": check_models}
+def check_tokenizers(found, cells):
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    paragraphs = [" ".join(part.split()) for part in licence.split("\n\n") if part.strip()]
+    sentence = "You may redistribute this library, unless its licensors objected."
+    assert sentence in cells["sentence"].source
+    built_in = AutoTokenizer.from_pretrained("plainformers/sentiment-english")
+    model = AutoModelForSequenceClassification.from_pretrained("plainformers/sentiment-english")
+    kinds = {"words": "word", "characters": "character", "BPE": "bpe", "built-in": None}
+    live = {n: train_tokenizer(paragraphs, kind, vocab_size=1000) if kind else built_in for n, kind in kinds.items()}
+    table = cells["costs"].outputs[0].text.splitlines()[2:]
+    for (name, tokenizer), line in zip(live.items(), table, strict=True):
+        ids = tokenizer(sentence, add_special_tokens=False)["input_ids"]
+        in_licence = sum(map(len, tokenizer(paragraphs, add_special_tokens=False)["input_ids"]))
+        unknown = 0 if tokenizer.unk_token_id is None else ids.count(tokenizer.unk_token_id)
+        numbers = [len(tokenizer), len(tokenizer) * model.config.hidden_size, in_licence, len(ids), unknown]
+        assert found["costs"][name] == numbers and line.split() == [name, *(f"{number:,}" for number in numbers)]
+    # what the text says of them
+    tokens, (pieces, most) = {name: row[2] for name, row in found["costs"].items()}, (live["BPE"], live["built-in"])
+    assert found["costs"]["words"][4] == 4 and not any(found["costs"][name][4] for name in ("characters", "BPE"))
+    assert round(tokens["characters"] / tokens["words"]) == 5 and round(len(most) / len(pieces), -1) == 30
+    assert model.bert.embeddings.word_embeddings.weight.numel() == found["costs"]["built-in"][1]
+    assert round(2 * found["costs"]["built-in"][1] / model.num_parameters()) == 1
+    assert round(5 * tokens["built-in"] / tokens["BPE"]) == 4
+    assert found["legal"][0] < len(most) / 10 and found["legal"][1] < tokens["built-in"]
+    for characters, as_bytes, bpe, _, _ in found["scripts"].values():
+        assert characters <= as_bytes and bpe <= as_bytes
+    thai, chinese = found["scripts"]["Thai"], found["scripts"]["Chinese"]
+    assert thai[2] == 3 * thai[0] and thai[3:] == [1, 1] and chinese[0] == 3 and chinese[4] == 2
+    for name, tokenizer, text in (
+        ("offsets", built_in, "Déjà  vu: unputdownable!"),
+        ("bytes", pieces, "Hi 🌅 早上"),
+    ):
+        encoded, drawn = tokenizer(text), words(cells[name].outputs[0].data["image/svg+xml"])
+        assert text in cells[name].source and {*encoded.tokens(), *map(str, encoded["input_ids"])} <= {*drawn}
+
+
+CHECKS = {
+    "behind_the_pipeline_pytorch": check_behind_the_pipeline,
+    "models": check_models,
+    "tokenizers": check_tokenizers,
+}
 
 
 # ---- What is stored
@@ -153,6 +198,7 @@ def pipe():
     return pipeline("sentiment-analysis")
 
 
+TAGS = {"svg", "title", "rect", "text", "polyline", "polygon", "circle"}
 HOSTILE = '</text><script>alert("1")</script>&amp;\x1b[31m\u202e 映画は素晴らしい ' + "incomprehensibilities" * 60
 
 
@@ -166,15 +212,23 @@ def test_the_pipeline_as_a_figure(pipe, text):
     assert {"[CLS]", "[SEP]", "101", "102"} <= set(found)
     for logit in pipe.forward(inputs).logits[0].tolist():
         assert figures.signed(logit, 3) in found
-    tags = {element.tag.removeprefix(SVG) for element in ET.fromstring(svg).iter()}
-    assert tags <= {"svg", "title", "rect", "text", "polyline", "polygon", "circle"}
-    for element in ET.fromstring(svg).iter(f"{SVG}rect"):
-        x, width = float(element.get("x")), float(element.get("width"))
+    assert_stays_inside(svg)
+
+
+def assert_stays_inside(svg):
+    """Nothing leaves the picture, to the right or below, and nothing in it is active."""
+    drawn = ET.fromstring(svg)
+    assert {element.tag.removeprefix(SVG) for element in drawn.iter()} <= TAGS
+    high = float(drawn.get("height"))
+    for element in drawn.iter(f"{SVG}rect"):
+        x, y, width, height = (float(element.get(name)) for name in ("x", "y", "width", "height"))
         assert x >= 0 and x + width <= figures.WIDTH, "a box outside of the picture"
-    for element in ET.fromstring(svg).iter(f"{SVG}text"):  # a letter is at most 0.62 of its size wide, in these fonts
+        assert y >= 0 and y + height <= high, "a box below the picture"
+    for element in drawn.iter(f"{SVG}text"):  # a letter is at most 0.62 of its size wide, in these fonts
         wide = 0.62 * float(element.get("font-size")) * figures.columns(element.text or "")
         start = float(element.get("x")) - {"start": 0, "middle": wide / 2, "end": wide}[element.get("text-anchor")]
         assert start >= 0 and start + wide <= figures.WIDTH, element.text
+        assert 0 < float(element.get("y")) < high, element.text
 
 
 def test_the_transformer_as_a_figure(pipe):
@@ -192,6 +246,57 @@ def test_the_transformer_as_a_figure(pipe):
     with torch.no_grad():
         for logit in model(**inputs).logits.flatten().tolist():
             assert figures.signed(logit, 2) in found
+
+
+@pytest.fixture(scope="module")
+def of_bytes():
+    return train_tokenizer(["where is it, and what is that?"], vocab_size=270)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Déjà  vu, a café!",
+        HOSTILE,
+        "so " * 700,
+        "",
+        "\n",
+        " \t ",
+        "🌅 早上好",
+        "ﷺ" * 9,
+        ("A film?", "Dull, 早上. "),
+        ("", ""),
+    ],
+    ids=range(10),
+)
+def test_the_characters_of_tokens_as_a_figure(pipe, of_bytes, text):
+    texts = (text,) if isinstance(text, str) else text
+    for tokenizer in (pipe.tokenizer, of_bytes):
+        for options in ({}, {"truncation": True, "max_length": 6}):
+            encoded = tokenizer(*texts, **options)
+            svg = figures.tokens_figure(text, encoded)
+            found = words(svg)
+            assert_stays_inside(svg)
+            for i, (token, index) in enumerate(zip(encoded.tokens(), encoded["input_ids"], strict=True)):
+                if i < figures.MOST_SHOWN - figures.MOST_TOGETHER:
+                    assert str(index) in found and (len(token) > 14 or figures.visible(token) in found)
+            if len(encoded["input_ids"]) > figures.MOST_SHOWN:
+                (left,) = re.findall(r"and ([\d,]+) more", " ".join(found))
+                assert 0 <= int(left.replace(",", "")) - len(encoded["input_ids"]) + figures.MOST_SHOWN < 4
+
+
+def test_boxes_of_the_figure_hold_what_the_offsets_say(pipe, of_bytes):
+    text = "Déjà  vu"
+    found = words(figures.tokens_figure(text, pipe.tokenizer(text)))
+    assert found.count("##ja") == 1 and {"Dé", "jà", "vu", "0–2", "2–4", "6–8", "␣␣", "[CLS]"} <= {*found}
+    found = words(figures.tokens_figure("x好", of_bytes("x好")))
+    assert found.count("好") == 1 and found.count("1–2") == 1, "one box for the three bytes of a character"
+    found = words(
+        figures.tokens_figure("one two three", pipe.tokenizer("one two three", truncation=True, max_length=3))
+    )
+    assert "␣two␣three" in found, "what was cut off has no token"
+    found = words(figures.tokens_figure(("a b", "c"), pipe.tokenizer("a b", "c")))
+    assert found.count("[SEP]") == 2 and {"a", "b", "c"} <= {*found} and found.count("0–1") == 2
 
 
 # ---- What counts as the same output
