@@ -31,7 +31,9 @@ MAY_IMPORT = {
     "sentencepiece": {"families"},
     "gguf": set(),
     "conversion": {"families", "sentencepiece", "gguf"},
-    "chat": {"aliases", "encoding", "logging"},
+    "sandbox": set(),
+    "tool_schema": set(),
+    "chat": {"aliases", "sandbox", "tool_schema"},
     "tokenizer_files": {"aliases", "families", "hub", "logging", "registry"},
     "tokenizer": {
         *("aliases", "chat", "conversion", "encoding", "families", "hub", "logging", "tokenizer_files"),
@@ -58,7 +60,9 @@ MAY_LOAD = {
     **dict.fromkeys(
         ["conversion", "encoding", "sentencepiece", "tokenizer", "tokenizer_files", "tokenizer_classes"], {"tokenizers"}
     ),
-    **dict.fromkeys(["chat", "families", "gguf"], {"numpy"}),
+    **dict.fromkeys(["families", "gguf"], {"numpy"}),
+    **dict.fromkeys(["chat"], {"tokenizers"}),
+    **dict.fromkeys(["sandbox", "tool_schema"], set()),
     **dict.fromkeys(LEAVES - {"batching"}, {"torch", "numpy"}),
     "checkpoint": {"torch", "safetensors"},
     "model": {"torch"},

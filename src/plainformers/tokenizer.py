@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import AddedToken, Encoding, Tokenizer as Backend
 
 from .aliases import did_you_mean, resolve_keywords, unknown_argument
+from .chat import RenderedChat, apply_chat_template, encode_protected, get_chat_template
 from .conversion import convert
 from .encoding import (
     BatchEncoding,
@@ -212,7 +213,7 @@ class Tokenizer:
             padding_side, return_tensors, return_token_type_ids, return_attention_mask, return_overflowing_tokens,
             return_special_tokens_mask, return_offsets_mapping, return_length, verbose,
         )  # fmt: skip
-        if call == PLAIN and text_pair is None and text_target is None and isinstance(text, str):
+        if call == PLAIN and text_pair is None and text_target is None and type(text) is str:
             return self._encode_plain(text, call)
         if text is None and text_target is not None:
             return self._encode(text_target, text_pair_target, call)
@@ -238,6 +239,9 @@ class Tokenizer:
 
     def _encode(self, text: Any, pair: Any, call: Call) -> BatchEncoding:
         words, backend = call.is_split_into_words, self._tokenizer
+        prompts = [text] if isinstance(text, str) else text
+        if isinstance(prompts, (list, tuple)) and any(isinstance(prompt, RenderedChat) for prompt in prompts):
+            return self._encode_prompts(prompts, pair, call._replace(add_special_tokens=False), prompts is text)
         batched = not isinstance(text, str) and is_batch(text, words)
         inputs = pair_up(text, pair, words) if batched else []
         two = pair is not None or (bool(inputs) and not words and not isinstance(inputs[0], str))
@@ -249,6 +253,16 @@ class Tokenizer:
                 encodings = [self._run(cut, backend.encode, text, pair, words, call.add_special_tokens)]
         except Exception as reason:
             raise explain_text(reason, text, pair, words) from None
+        return finish(self, encodings, batched, cut, pad, call)
+
+    def _encode_prompts(self, prompts: Any, pair: Any, call: Call, batched: bool) -> BatchEncoding:
+        """Texts that a chat template made: they hold their special tokens, so none is added."""
+        if pair is not None or not all(isinstance(prompt, RenderedChat) for prompt in prompts):
+            raise ValueError("Prompts of a chat template are encoded by themselves, without pairs and other texts.")
+        cut, pad = plan(self, call, False)
+        encodings = [self._run(None, encode_protected, self._tokenizer, prompt) for prompt in prompts]
+        for encoding in encodings if cut else ():
+            encoding.truncate(cut["max_length"], cut["stride"], cut["direction"])  # type: ignore[index]
         return finish(self, encodings, batched, cut, pad, call)
 
     def _run(self, cut: dict[str, Any] | None, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -350,6 +364,7 @@ class Tokenizer:
         return self.model_max_length - self.num_special_tokens_to_add(True)
 
     pad, truncate_sequences = pad, truncate_sequences
+    apply_chat_template, get_chat_template = apply_chat_template, get_chat_template
 
     # ---- Ids to text
 
