@@ -100,6 +100,8 @@ def check_models(found, cells):
 
 
 def check_tokenizers(found, cells):
+    counts = [line.split() for line in cells["chat-strangers"].outputs[0].text.splitlines()]
+    assert counts == [["<|im_start|>", "1"], ["<|im_end|>", "1"]], "control tokens of a message stay text"
     licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
     paragraphs = [" ".join(part.split()) for part in licence.split("\n\n") if part.strip()]
     sentence = "You may redistribute this library, unless its licensors objected."
