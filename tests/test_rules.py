@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import plainformers
+from plainformers.families import FAMILIES
 from plainformers.model import Model
-from plainformers.registry import AUTO_CLASSES, MODEL_NAMES, MODELS, public_names
+from plainformers.registry import AUTO_CLASSES, MODEL_NAMES, MODELS, TOKENIZER_NAMES, TOKENIZERS, public_names
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "plainformers"
@@ -30,7 +31,8 @@ MAY_IMPORT = {
     "families": set(),
     "sentencepiece": {"families"},
     "gguf": set(),
-    "conversion": {"families", "sentencepiece", "gguf"},
+    "conversion": {"families", "sentencepiece"},
+    "gguf_tokenizer": {"conversion", "families", "gguf", "sentencepiece"},
     "sandbox": set(),
     "tool_schema": set(),
     "chat": {"aliases", "sandbox", "tool_schema"},
@@ -62,7 +64,8 @@ MAY_LOAD = {
     ),
     **dict.fromkeys(["families", "gguf"], {"numpy"}),
     **dict.fromkeys(["chat"], {"tokenizers"}),
-    **dict.fromkeys(["sandbox", "tool_schema"], set()),
+    "sandbox": {"jinja2"},
+    "tool_schema": set(),
     **dict.fromkeys(LEAVES - {"batching"}, {"torch", "numpy"}),
     "checkpoint": {"torch", "safetensors"},
     "model": {"torch"},
@@ -191,6 +194,13 @@ def test_public_names_exist_and_are_typed():
     assert typed == set(plainformers.__all__)
     with pytest.raises(AttributeError, match="Did you mean 'BertModel'"):
         plainformers.BertModl  # noqa: B018
+
+
+def test_every_tokenizer_family_is_public():
+    kept = {"WordLevelTokenizer"}  # a kind of file, not a class that users name
+    assert {f"{name}Tokenizer" for name in TOKENIZER_NAMES.split()} == FAMILIES.keys() - kept
+    assert plainformers.T5TokenizerFast is plainformers.T5Tokenizer
+    assert set(TOKENIZERS.values()) - FAMILIES.keys() == set()
 
 
 def test_top_level_names_of_leaves_are_unique():

@@ -646,8 +646,8 @@ def test_vocab_txt_is_converted(vocab, tmp_path):
     tokenizer.save_pretrained(tmp_path / "again")
     assert read_json(tmp_path / "again" / "tokenizer_config.json")["tokenizer_class"] == "ElectraTokenizerFast"
     assert AutoTokenizer.from_pretrained(folder, do_lower_case=True).tokenize("É") == ["e"]
-    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "EsmTokenizer"})
-    with pytest.raises(ValueError, match="not known how EsmTokenizer splits"):
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "FooTokenizer"})
+    with pytest.raises(ValueError, match="not known how FooTokenizer splits"):
         AutoTokenizer.from_pretrained(folder)
     write_json(folder / "tokenizer_config.json", {})
     write_json(folder / "config.json", {"model_type": "esm"})

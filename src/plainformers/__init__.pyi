@@ -68,9 +68,7 @@ from .tokenizer import (
 from .tokenizer_classes import (
     AutoTokenizer as AutoTokenizer,
     BertTokenizer as BertTokenizer,
-    BertTokenizerFast as BertTokenizerFast,
     DistilBertTokenizer as DistilBertTokenizer,
-    DistilBertTokenizerFast as DistilBertTokenizerFast,
 )
 from .tokenizer_training import (
     train_tokenizer as train_tokenizer,
@@ -87,5 +85,58 @@ PretrainedConfig = Config
 PreTrainedConfig = Config
 PreTrainedModel = Model
 Cache = DynamicCache
+BertTokenizerFast = BertTokenizer
+DistilBertTokenizerFast = DistilBertTokenizer
+AlbertTokenizer = AlbertTokenizerFast = Tokenizer
+BartTokenizer = BartTokenizerFast = Tokenizer
+BarthezTokenizer = BarthezTokenizerFast = Tokenizer
+BertGenerationTokenizer = BertGenerationTokenizerFast = Tokenizer
+BigBirdTokenizer = BigBirdTokenizerFast = Tokenizer
+BlenderbotTokenizer = BlenderbotTokenizerFast = Tokenizer
+ByT5Tokenizer = ByT5TokenizerFast = Tokenizer
+CLIPTokenizer = CLIPTokenizerFast = Tokenizer
+CamembertTokenizer = CamembertTokenizerFast = Tokenizer
+CanineTokenizer = CanineTokenizerFast = Tokenizer
+CodeGenTokenizer = CodeGenTokenizerFast = Tokenizer
+CodeLlamaTokenizer = CodeLlamaTokenizerFast = Tokenizer
+ConvBertTokenizer = ConvBertTokenizerFast = Tokenizer
+DebertaTokenizer = DebertaTokenizerFast = Tokenizer
+DebertaV2Tokenizer = DebertaV2TokenizerFast = Tokenizer
+ElectraTokenizer = ElectraTokenizerFast = Tokenizer
+EsmTokenizer = EsmTokenizerFast = Tokenizer
+FNetTokenizer = FNetTokenizerFast = Tokenizer
+GPT2Tokenizer = GPT2TokenizerFast = Tokenizer
+GPTNeoXTokenizer = GPTNeoXTokenizerFast = Tokenizer
+GemmaTokenizer = GemmaTokenizerFast = Tokenizer
+HerbertTokenizer = HerbertTokenizerFast = Tokenizer
+LEDTokenizer = LEDTokenizerFast = Tokenizer
+LayoutLMTokenizer = LayoutLMTokenizerFast = Tokenizer
+LlamaTokenizer = LlamaTokenizerFast = Tokenizer
+LongformerTokenizer = LongformerTokenizerFast = Tokenizer
+LxmertTokenizer = LxmertTokenizerFast = Tokenizer
+M2M100Tokenizer = M2M100TokenizerFast = Tokenizer
+MBartTokenizer = MBartTokenizerFast = Tokenizer
+MBart50Tokenizer = MBart50TokenizerFast = Tokenizer
+MPNetTokenizer = MPNetTokenizerFast = Tokenizer
+MarianTokenizer = MarianTokenizerFast = Tokenizer
+MobileBertTokenizer = MobileBertTokenizerFast = Tokenizer
+MvpTokenizer = MvpTokenizerFast = Tokenizer
+NllbTokenizer = NllbTokenizerFast = Tokenizer
+OpenAIGPTTokenizer = OpenAIGPTTokenizerFast = Tokenizer
+PLBartTokenizer = PLBartTokenizerFast = Tokenizer
+PegasusTokenizer = PegasusTokenizerFast = Tokenizer
+PerceiverTokenizer = PerceiverTokenizerFast = Tokenizer
+Qwen2Tokenizer = Qwen2TokenizerFast = Tokenizer
+ReformerTokenizer = ReformerTokenizerFast = Tokenizer
+RemBertTokenizer = RemBertTokenizerFast = Tokenizer
+RobertaTokenizer = RobertaTokenizerFast = Tokenizer
+SiglipTokenizer = SiglipTokenizerFast = Tokenizer
+Speech2TextTokenizer = Speech2TextTokenizerFast = Tokenizer
+SqueezeBertTokenizer = SqueezeBertTokenizerFast = Tokenizer
+T5Tokenizer = T5TokenizerFast = Tokenizer
+WhisperTokenizer = WhisperTokenizerFast = Tokenizer
+XGLMTokenizer = XGLMTokenizerFast = Tokenizer
+XLMRobertaTokenizer = XLMRobertaTokenizerFast = Tokenizer
+XLNetTokenizer = XLNetTokenizerFast = Tokenizer
 
 __version__: str

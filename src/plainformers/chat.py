@@ -13,7 +13,6 @@ from typing import Any
 from tokenizers import Encoding
 
 from .aliases import did_you_mean
-from .sandbox import render, variables
 from .tool_schema import get_json_schema
 
 # marks that no text has: Unicode says that these code points never stand for a character
@@ -94,6 +93,8 @@ def apply_chat_template(
     return_assistant_tokens_mask: `assistant_masks`, 1 where {% generation %} blocks stand. values: of the template's
     own variables. Raises ValueError for a template that fails or oversteps its limits, TypeError for a misspelt value.
     """
+    from .sandbox import render  # with Jinja, which only chats need
+
     if add_generation_prompt and continue_final_message:
         raise ValueError("add_generation_prompt begins a new message and continue_final_message stays in the last one; "
                          "give one of them.")  # fmt: skip
@@ -154,6 +155,8 @@ def read_conversations(conversation: Any) -> tuple[bool, list[list[Any]]]:
 
 def check_values(template: str, values: Mapping[str, Any]) -> None:
     """Refuses what the template does not look at: it would be without effect."""
+    from .sandbox import variables
+
     if values and (unknown := sorted(values.keys() - (known := variables(template)))):
         raise TypeError(
             f"apply_chat_template has no argument {unknown[0]!r}, and the template has no variable of that name."

@@ -85,12 +85,21 @@ AUTO_CLASSES: dict[str, str] = {
     "question-answering": "AutoModelForQuestionAnswering",
 }
 
+# classes of families.py; each is also known with "Fast" at its end
+TOKENIZER_NAMES = """
+Albert Bart Barthez Bert BertGeneration BigBird Blenderbot ByT5 CLIP Camembert Canine CodeGen CodeLlama
+ConvBert Deberta DebertaV2 DistilBert Electra Esm FNet GPT2 GPTNeoX Gemma Herbert LED LayoutLM Llama
+Longformer Lxmert M2M100 MBart MBart50 MPNet Marian MobileBert Mvp Nllb OpenAIGPT PLBart Pegasus Perceiver
+Qwen2 Reformer RemBert Roberta Siglip Speech2Text SqueezeBert T5 Whisper XGLM XLMRoberta XLNet
+"""
+
 # module -> public names that stand in it
 _PUBLIC: dict[str, str] = {
     "auto": "AutoConfig " + " ".join(AUTO_CLASSES.values()),
     "encoding": "BatchEncoding",
     "tokenizer": "PreTrainedTokenizer PreTrainedTokenizerBase PreTrainedTokenizerFast Tokenizer",
-    "tokenizer_classes": "AutoTokenizer BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast",
+    "tokenizer_classes": "AutoTokenizer "
+    + " ".join(f"{name}Tokenizer {name}TokenizerFast" for name in TOKENIZER_NAMES.split()),
     "config": "Config PretrainedConfig PreTrainedConfig",
     "model": "Model PreTrainedModel",
     "tokenizer_training": "train_tokenizer",

@@ -13,6 +13,12 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
+from jinja2 import meta, nodes
+from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.runtime import Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 MOST_SOURCE = 256 * 1024  # characters of a template; the longest published ones have 30,000
 MOST_STEPS, MOST_SECONDS = 1_000_000, 5.0
 MOST_OUTPUT = 10_000_000  # characters of the output
@@ -133,152 +139,140 @@ def to_json(
 
 
 def raise_exception(message: Any) -> None:
-    from jinja2.exceptions import TemplateError
-
     raise TemplateError(str(message))
 
 
-@functools.cache
-def environment_class() -> Any:
-    """Jinja's sandbox with our limits; made at first use, so that a tokenizer needs no Jinja."""
-    try:
-        from jinja2 import nodes
-        from jinja2.ext import Extension, loopcontrols
-        from jinja2.runtime import Macro
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError as error:
-        raise ImportError("Chat templates need Jinja: pip install jinja2") from error
+class Generation(Extension):
+    """{% generation %} … {% endgeneration %}: what the assistant says, between two marks."""
 
-    class Generation(Extension):
-        """{% generation %} … {% endgeneration %}: what the assistant says, between two marks."""
+    tags = {"generation"}
 
-        tags = {"generation"}
+    def parse(self, parser: Any) -> Any:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        begin, end = self.environment.generation_marks  # type: ignore[attr-defined]
+        mark = lambda text: nodes.Output([nodes.TemplateData(text)], lineno=line)  # noqa: E731
+        return [mark(begin), *body, mark(end)]
 
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            begin, end = self.environment.generation_marks  # type: ignore[attr-defined]
-            mark = lambda text: nodes.Output([nodes.TemplateData(text)], lineno=line)  # noqa: E731
-            return [mark(begin), *body, mark(end)]
 
-    class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset(["+", "*", "**", "%"])
+class Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset(["+", "*", "**", "%"])
 
-        def __init__(self, generation_marks: tuple[str, str]):
-            self.meter, self.generation_marks = Meter(), generation_marks
-            super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation], cache_size=0)
-            self.concat = lambda parts: joined("", list(parts), self.meter)  # type: ignore[method-assign]
-            self.finalize = self._finalize
-            own = {"tojson": to_json, "join": self._join, "indent": self._indent, "sum": self._sum}
-            own["replace"] = lambda text, old, new, count=-1: replaced(str(text), str(old), str(new), count)
-            kept = {name: self.filters[name] for name in FILTERS} | own
-            self.filters = {name: self._counting(function) for name, function in kept.items()}
-            self.filters |= {"-loop": self._loop, "-measured": self.meter.measured, "-concat": self._concat}
-            self.globals = {name: self.globals[name] for name in GLOBALS}
-            now = lambda form: datetime.now().strftime(str(form)[:200])  # noqa: E731
-            self.globals |= {"raise_exception": raise_exception, "strftime_now": now}
+    def __init__(self, generation_marks: tuple[str, str]):
+        self.meter, self.generation_marks = Meter(), generation_marks
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation], cache_size=0)
+        self.concat = lambda parts: joined("", list(parts), self.meter)  # type: ignore[method-assign]
+        self.finalize = self._finalize
+        own = {"tojson": to_json, "join": self._join, "indent": self._indent, "sum": self._sum}
+        own["replace"] = lambda text, old, new, count=-1: replaced(str(text), str(old), str(new), count)
+        kept = {name: self.filters[name] for name in FILTERS} | own
+        self.filters = {name: self._counting(function) for name, function in kept.items()}
+        self.filters |= {"-loop": self._loop, "-measured": self.meter.measured, "-concat": self._concat}
+        self.globals = {name: self.globals[name] for name in GLOBALS}
+        now = lambda form: datetime.now().strftime(str(form)[:200])  # noqa: E731
+        self.globals |= {"raise_exception": raise_exception, "strftime_now": now}
 
-        # what a step is
+    # what a step is
 
-        def _counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(function)
-            def counted(*args: Any, **keywords: Any) -> Any:
-                self.meter.tick()
-                return function(*args, **keywords)
-
-            return counted
-
-        def _finalize(self, value: Any) -> Any:
+    def _counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def counted(*args: Any, **keywords: Any) -> Any:
             self.meter.tick()
-            self.meter.weigh(value)
-            return value
+            return function(*args, **keywords)
 
-        def _loop(self, items: Any) -> Any:
-            if isinstance(items, (str, Mapping, list, tuple)):
-                self.meter.tick(len(items))
-                return items
-            return list(self.meter.counted(items)) if isinstance(items, Iterable) else items
+        return counted
 
-        def _join(self, value: Any, d: Any = "", attribute: Any = None) -> str:
-            parts = [self.getitem(item, attribute) for item in value] if attribute is not None else list(value)
-            return joined(str(d), parts, self.meter)
+    def _finalize(self, value: Any) -> Any:
+        self.meter.tick()
+        self.meter.weigh(value)
+        return value
 
-        def _concat(self, value: Any) -> str:
-            return joined("", value, self.meter)
+    def _loop(self, items: Any) -> Any:
+        if isinstance(items, (str, Mapping, list, tuple)):
+            self.meter.tick(len(items))
+            return items
+        return list(self.meter.counted(items)) if isinstance(items, Iterable) else items
 
-        def _sum(self, value: Any, attribute: Any = None, start: Any = 0) -> Any:
-            for item in value:
-                item = item if attribute is None else self.getitem(item, attribute)
-                start = self.call_binop(None, "+", start, item)
-            return start
+    def _join(self, value: Any, d: Any = "", attribute: Any = None) -> str:
+        parts = [self.getitem(item, attribute) for item in value] if attribute is not None else list(value)
+        return joined(str(d), parts, self.meter)
 
-        def _indent(self, value: Any, width: Any = 4, first: bool = False, blank: bool = False) -> str:
-            if isinstance(width, int) and not 0 <= width <= 200:
-                raise TemplateRefused(f"it indents by {width}")
-            lines, space = str(value).split("\n"), width if isinstance(width, str) else " " * width
-            check_size(len(lines) * len(space) + len(str(value)))
-            return "\n".join(space + line if (i or first) and (line or blank) else line for i, line in enumerate(lines))
+    def _concat(self, value: Any) -> str:
+        return joined("", value, self.meter)
 
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            self.meter.tick()
-            check_binop(operator, left, right, self.meter)
-            return super().call_binop(context, operator, left, right)
+    def _sum(self, value: Any, attribute: Any = None, start: Any = 0) -> Any:
+        for item in value:
+            item = item if attribute is None else self.getitem(item, attribute)
+            start = self.call_binop(None, "+", start, item)
+        return start
 
-        def call(__self, __context: Any, __obj: Any, *args: Any, **keywords: Any) -> Any:  # noqa: N805
-            __self.meter.tick()
-            owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-            if isinstance(owner, str) and name == "replace":
-                return replaced(owner, *args, **keywords)
-            if isinstance(owner, str) and name == "join":
-                return joined(owner, list(*args), __self.meter)
-            return super().call(__context, __obj, *args, **keywords)
+    def _indent(self, value: Any, width: Any = 4, first: bool = False, blank: bool = False) -> str:
+        if isinstance(width, int) and not 0 <= width <= 200:
+            raise TemplateRefused(f"it indents by {width}")
+        lines, space = str(value).split("\n"), width if isinstance(width, str) else " " * width
+        check_size(len(lines) * len(space) + len(str(value)))
+        return "\n".join(space + line if (i or first) and (line or blank) else line for i, line in enumerate(lines))
 
-        # what may be touched
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        self.meter.tick()
+        check_binop(operator, left, right, self.meter)
+        return super().call_binop(context, operator, left, right)
 
-        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-            for kind, names in METHODS.items():
-                if isinstance(obj, kind):
-                    return attr in names
-            if isinstance(obj, (bool, int, float, bytes, type)) or callable(obj) and not isinstance(obj, Macro):
-                return attr.isidentifier() and type(obj).__module__ == "jinja2.runtime" and not attr.startswith("_")
-            return super().is_safe_attribute(obj, attr, value)
+    def call(__self, __context: Any, __obj: Any, *args: Any, **keywords: Any) -> Any:  # noqa: N805
+        __self.meter.tick()
+        owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        if isinstance(owner, str) and name == "replace":
+            return replaced(owner, *args, **keywords)
+        if isinstance(owner, str) and name == "join":
+            return joined(owner, list(*args), __self.meter)
+        return super().call(__context, __obj, *args, **keywords)
 
-        def is_safe_callable(self, obj: Any) -> bool:
-            owner = getattr(obj, "__self__", None)
-            if isinstance(owner, tuple(METHODS)):
-                return super().is_safe_callable(obj)
-            ours = any(obj is known for known in self.globals.values())
-            return ours or type(obj).__module__.startswith("jinja2.") or type(owner).__module__.startswith("jinja2.")
+    # what may be touched
 
-        # what is read
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        for kind, names in METHODS.items():
+            if isinstance(obj, kind):
+                return attr in names
+        if isinstance(obj, (bool, int, float, bytes, type)) or callable(obj) and not isinstance(obj, Macro):
+            return attr.isidentifier() and type(obj).__module__ == "jinja2.runtime" and not attr.startswith("_")
+        return super().is_safe_attribute(obj, attr, value)
 
-        def _parse(self, source: str, name: Any, filename: Any) -> Any:
-            tree = super()._parse(source, name, filename)
-            for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-                raise TemplateRefused(f"line {node.lineno} reads another template")
-            return guard(tree)
+    def is_safe_callable(self, obj: Any) -> bool:
+        owner = getattr(obj, "__self__", None)
+        if isinstance(owner, tuple(METHODS)):
+            return super().is_safe_callable(obj)
+        ours = any(obj is known for known in self.globals.values())
+        return ours or type(obj).__module__.startswith("jinja2.") or type(owner).__module__.startswith("jinja2.")
 
-    def guard(node: Any) -> Any:
-        """Lets loops count their steps and what is built be measured."""
-        for field, value in node.iter_fields():
-            if isinstance(value, list):
-                setattr(node, field, [guard(item) if isinstance(item, nodes.Node) else item for item in value])
-            elif isinstance(value, nodes.Node):
-                setattr(node, field, guard(value))
-        through = lambda inner, name: nodes.Filter(inner, name, [], [], None, None, lineno=node.lineno)  # noqa: E731
-        if isinstance(node, nodes.For):
-            node.iter = through(node.iter, "-loop")
-        elif isinstance(node, nodes.Concat):
-            return through(nodes.List(node.nodes, lineno=node.lineno), "-concat")
-        elif isinstance(node, (nodes.List, nodes.Dict)) or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
-            return node if is_constant(node) else through(node, "-measured")
-        return node
+    # what is read
 
-    def is_constant(node: Any) -> bool:
-        parts = node.items
-        return not any(True for _ in node.find_all((nodes.Name, nodes.Call, nodes.Filter))) and len(parts) < 1000
+    def _parse(self, source: str, name: Any, filename: Any) -> Any:
+        tree = super()._parse(source, name, filename)
+        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+            raise TemplateRefused(f"line {node.lineno} reads another template")
+        return guard(tree)
 
-    return Environment
+
+def guard(node: Any) -> Any:
+    """Lets loops count their steps and what is built be measured."""
+    for field, value in node.iter_fields():
+        if isinstance(value, list):
+            setattr(node, field, [guard(item) if isinstance(item, nodes.Node) else item for item in value])
+        elif isinstance(value, nodes.Node):
+            setattr(node, field, guard(value))
+    through = lambda inner, name: nodes.Filter(inner, name, [], [], None, None, lineno=node.lineno)  # noqa: E731
+    if isinstance(node, nodes.For):
+        node.iter = through(node.iter, "-loop")
+    elif isinstance(node, nodes.Concat):
+        return through(nodes.List(node.nodes, lineno=node.lineno), "-concat")
+    elif isinstance(node, (nodes.List, nodes.Dict)) or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
+        return node if is_constant(node) else through(node, "-measured")
+    return node
+
+
+def is_constant(node: Any) -> bool:
+    parts = node.items
+    return not any(True for _ in node.find_all((nodes.Name, nodes.Call, nodes.Filter))) and len(parts) < 1000
 
 
 def render(template: str, what: str, marks: tuple[str, str], **values: Any) -> str:
@@ -288,9 +282,7 @@ def render(template: str, what: str, marks: tuple[str, str], **values: Any) -> s
     """
     if len(template) > MOST_SOURCE:
         raise ValueError(f"{what} has {len(template):,} characters; at most {MOST_SOURCE:,} are read.")
-    environment = environment_class()(marks)
-    from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
-
+    environment = Environment(marks)
     try:
         pieces, size = [], 0
         for piece in environment.from_string(template).generate(**values):
@@ -315,10 +307,7 @@ def render(template: str, what: str, marks: tuple[str, str], **values: Any) -> s
 
 def variables(template: str) -> set[str]:
     """The names that a template takes from outside; none for one that cannot be read, which render says."""
-    from jinja2 import meta
-    from jinja2.exceptions import TemplateError
-
     try:
-        return set(meta.find_undeclared_variables(environment_class()(("", "")).parse(template)))
+        return set(meta.find_undeclared_variables(Environment(("", "")).parse(template)))
     except (TemplateError, TemplateRefused, RecursionError):
         return set()

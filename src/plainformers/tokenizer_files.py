@@ -93,14 +93,7 @@ def read_files(folder: Path) -> TokenizerFiles:
     """Everything but tokenizer.json itself, which read_backend reads. Raises FileNotFoundError without a vocabulary."""
     path = {name: file_in(folder, name) for name in FILES}
     vocabulary = {name: found for name in VOCABULARY_FILES if (found := path[name]) is not None}
-    if path["tokenizer.json"] is None and not vocabulary:
-        there = names_in(folder)
-        raise FileNotFoundError(
-            f"{folder} holds no tokenizer: looked for tokenizer.json and original files "
-            f"({', '.join(VOCABULARY_FILES)}); "
-            + (f"there are {', '.join(there[:20])}{' ...' if len(there) > 20 else ''}." if there else "it is empty.")
-        )
-    return TokenizerFiles(
+    files = TokenizerFiles(
         folder=folder,
         tokenizer=path["tokenizer.json"],
         vocabulary=vocabulary,
@@ -110,6 +103,15 @@ def read_files(folder: Path) -> TokenizerFiles:
         model=read_if_there(path["config.json"]),
         chat_template=template.read_text(encoding="utf-8") if (template := path["chat_template.jinja"]) else None,
     )
+    family = files.family or Family()
+    if files.tokenizer is None and not vocabulary and not (family.kind and not family.files):
+        there = names_in(folder)
+        raise FileNotFoundError(
+            f"{folder} holds no tokenizer: looked for tokenizer.json and original files "
+            f"({', '.join(VOCABULARY_FILES)}); "
+            + (f"there are {', '.join(there[:20])}{' ...' if len(there) > 20 else ''}." if there else "it is empty.")
+        )
+    return files
 
 
 def read_if_there(path: Path | None) -> dict[str, Any]:
