@@ -42,7 +42,7 @@ MAY_IMPORT = {
         *("tokenizer_classes", "tokenizer_training"),
     },
     "tokenizer_training": {"aliases", "logging", "tokenizer"},
-    "tokenizer_classes": {"aliases", "conversion", "families", "hub", "tokenizer", "tokenizer_files"},
+    "tokenizer_classes": {"aliases", "conversion", "families", "gguf_tokenizer", "hub", "tokenizer", "tokenizer_files"},
     "auto": {"aliases", "config", "registry"},
     "views": set(),
     "trace": {"aliases", "arguments", "encoding", "outputs", "views"},

@@ -30,10 +30,11 @@ from .families import (
     CLIP_SPLIT,
     GPT2_SPLIT,
     RANK_FILES,
+    TEKKEN_SPECIAL,
     WHISPER_LANGUAGES,
     Family,
 )
-from .sentencepiece import convert_sentencepiece, set_frame
+from .sentencepiece import convert_sentencepiece, frame_of, set_frame
 
 Sources = Mapping[str, Any]  # {"vocab_file": Path, or what it holds}
 Converter = Callable[[Sources, Family, Mapping[str, str], Mapping[str, Any]], Backend]
@@ -323,6 +324,35 @@ def convert_tiktoken(
     return backend
 
 
+def convert_tekken(
+    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
+) -> Backend:
+    """vocab_file: Mistral's tekken.json, whose ids begin with its special tokens; it names its pattern itself."""
+    path = Path(sources["vocab_file"])
+    try:
+        data = json.loads(read_text(path))
+        config, entries = data["config"], data["vocab"]
+        named = data.get("special_tokens") or [
+            {"rank": i, "token_str": token} for i, token in enumerate(TEKKEN_SPECIAL)
+        ]
+        first = config.get("default_num_special_tokens") or len(named)
+        before = {entry["rank"]: str(entry["token_str"]) for entry in named}
+        entries = entries[: config.get("default_vocab_size", len(entries) + first) - first]
+        pieces = [base64.b64decode(entry["token_bytes"], validate=True).decode("latin-1") for entry in entries]
+        pattern = Regex(config["pattern"]) and config["pattern"]
+        if not 0 <= max(before) < first <= MOST_FILLED or any(i != entry["rank"] for i, entry in enumerate(entries)):
+            raise ValueError("its ranks do not go up one by one, or its special tokens are more than it says")
+    except Exception as reason:  # any part of it may be of any type, and the library's error for a pattern is plain
+        raise ValueError(f"{path} is no tekken.json that can be read: {reason!r:.200}.") from None
+    ranks = _checked_ranks({piece.translate(BYTES): rank for rank, piece in enumerate(pieces)}, path)
+    vocab = {before.get(index, f"<SPECIAL_{index}>"): index for index in range(first)}
+    merges = recover_merges(ranks, path)
+    vocab |= {piece: first + rank for piece, rank in ranks.items()}
+    backend = byte_bpe(vocab, merges, (pattern,), whole_words=True)
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token in list(vocab)[:first]])
+    return backend
+
+
 # ---- BPE whose pieces say that a word ends: CLIP, the first GPT, HerBERT
 
 
@@ -490,12 +520,10 @@ def frame_texts(
     elif "add_bos_token" in family.settings:
         bos, eos = (name if settings.get(f"add_{name}_token") and name in names else "" for name in ("bos", "eos"))
         frame = (f"{bos} $A {eos}", f"{bos} $A {eos} {bos and 'bos:1'} $B:1 {eos and 'eos:1'}")
-    elif "frame" in options:
-        frame = options["frame"]
     else:
-        return
-    used = {part.partition(":")[0] for part in frame[1].split() if not part.startswith("$")}
-    if not wait or all(backend.token_to_id(names[name]) is not None for name in used):
+        frame = frame_of(family, settings) if family.kind == "sentencepiece" else options.get("frame")
+    used = {part.partition(":")[0] for part in " ".join(frame or ()).split() if not part.startswith("$")}
+    if frame and (not wait or all(backend.token_to_id(names.get(name, "")) is not None for name in used)):
         set_frame(backend, frame, names)
 
 
@@ -506,6 +534,7 @@ CONVERTERS: dict[str, Converter] = {
     "sentencepiece": convert_sentencepiece,
     "bytelevel": convert_bytelevel,
     "tiktoken": convert_tiktoken,
+    "tekken": convert_tekken,
     "clip": convert_clip,
     "wordbpe": convert_wordbpe,
     "wordlevel": convert_wordlevel,
@@ -518,8 +547,9 @@ def _alone(source: Any) -> str | None:
     """The converter of a vocabulary that is whole in one file, whatever files its family has."""
     if not isinstance(source, str | Path):
         return None
-    if Path(source).name.endswith(".txt.gz"):
-        return "clip"
+    name = Path(source).name
+    if name.endswith(".txt.gz") or (name.startswith("tekken") and name.endswith(".json")):
+        return "clip" if name.endswith(".gz") else "tekken"
     return "tiktoken" if looks_like_tiktoken(source) else None
 
 
@@ -538,7 +568,7 @@ def convert(
         names = "; ".join(f"{name} ({' or '.join(family.files[name])})" for name in lacking)
         raise TypeError(f"{what} needs a vocabulary: {names}, or tokenizer_file, or tokenizer_object.")
     backend = CONVERTERS[alone or family.kind](given, family, special, settings)
-    if family.kind not in ("wordpiece", "sentencepiece"):  # which do both themselves
+    if alone or family.kind not in ("wordpiece", "sentencepiece"):  # which do both themselves
         _add_flagged(backend, family, special, settings)
         frame_texts(backend, family, special, settings, wait=True)
     return backend

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer as Backend
 from .aliases import did_you_mean, rename_keywords, resolve_keywords
 from .conversion import convert
 from .families import FAMILIES, Family
-from .hub import fetch
+from .hub import fetch, file_in, names_in
 from .tokenizer import ALL_SETTINGS, BERT_SETTINGS, Tokenizer
 from .tokenizer_files import (
     SPECIAL_TOKENS,
@@ -147,19 +147,38 @@ def load_tokenizer(
 ) -> Any:
     """The tokenizer of a folder, a built-in name or a repository.
 
-    options: revision, subfolder, cache_dir, force_download, local_files_only, token; ALL_SETTINGS and BERT_SETTINGS,
-    which go before the files. cls: the class to make; Tokenizer itself means the one that the files name. model_type:
-    for files that name none. Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
+    options: revision, subfolder, cache_dir, force_download, local_files_only, token; ALL_SETTINGS, BERT_SETTINGS and
+    those of the family, which go before the files; gguf_file: the name of a GGUF file, whose vocabulary is read.
+    cls: the class to make; Tokenizer itself means the one that the files name. model_type: for files that name none.
+    Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
     """
     options.pop("use_fast", None)  # there is one kind
     options = rename_keywords(options, "from_pretrained")
     where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
+    if (gguf_file := options.pop("gguf_file", None)) is not None:
+        return load_gguf(name_or_path, gguf_file, options, where)
     files = read_files(fetch(name_or_path, wanted_files, **where))
     if model_type is not None and "model_type" not in files.model:
         files = files._replace(model={**files.model, "model_type": model_type})
     cls = _class_for(files) if cls in (None, Tokenizer) else cls
     allowed = (*HUB_ARGUMENTS, *ALL_SETTINGS, *BERT_SETTINGS, *cls.family.settings)
     tokenizer = cls.from_files(files, resolve_keywords(options, allowed, "from_pretrained"))
+    tokenizer.name_or_path = str(name_or_path)
+    return tokenizer
+
+
+def load_gguf(name_or_path: str | Path, gguf_file: str, options: dict[str, Any], where: dict[str, Any]) -> Tokenizer:
+    """The tokenizer inside a GGUF file of a folder or a repository."""
+    from .gguf_tokenizer import tokenizer_from_gguf
+
+    folder = fetch(name_or_path, lambda names: [name for name in names if name == gguf_file], **where)
+    path = file_in(folder, gguf_file)
+    if path is None:
+        there = ", ".join(name for name in names_in(folder) if name.endswith(".gguf"))
+        raise FileNotFoundError(f"{folder} has no {gguf_file!r}; of GGUF files there is {there or 'none'}.")
+    backend, found = tokenizer_from_gguf(path)
+    settings = {**found, **resolve_keywords(options, ALL_SETTINGS, "from_pretrained")}
+    tokenizer = Tokenizer(backend, **{name: value for name, value in settings.items() if name in ALL_SETTINGS})
     tokenizer.name_or_path = str(name_or_path)
     return tokenizer
 
