@@ -517,7 +517,7 @@ def frame_texts(
         prefix = {f"prefix{i}": token for i, token in enumerate(whisper_prefix(*asked))}
         names, start = names | prefix, " ".join(prefix)
         frame = (f"{start} $A eos", f"{start} $A $B:1 eos:1")
-    elif "add_bos_token" in family.settings:
+    elif family.kind != "sentencepiece" and "add_bos_token" in family.settings:
         bos, eos = (name if settings.get(f"add_{name}_token") and name in names else "" for name in ("bos", "eos"))
         frame = (f"{bos} $A {eos}", f"{bos} $A {eos} {bos and 'bos:1'} $B:1 {eos and 'eos:1'}")
     else:
