@@ -139,7 +139,7 @@ GGUF_SPLITS: dict[str, tuple[str, ...]] = {
         r"[\r\n]",
         rf"\s?[{_DEEPSEEK_CLASS}]+",
         r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
-        r"\s+$",
+        r"(?<!\s)\s++$",  # what \s+$ finds, which takes the square of the time
         "[一-龥ࠀ-一가-퟿]+",
         r"\p{N}",
     ),
