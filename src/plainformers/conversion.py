@@ -43,7 +43,7 @@ _PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))  # bytes that b
 _OTHERS = (byte for byte in range(256) if byte not in _PRINTED)
 BYTES = {byte: chr(byte) for byte in _PRINTED} | {byte: chr(256 + place) for place, byte in enumerate(_OTHERS)}
 MOST_UNPACKED = 1 << 26  # bytes of a compressed vocabulary
-MOST_WORK = 50_000_000  # looks at neighbours when merges are recovered; the largest real vocabulary takes 13 million
+MOST_WORK = 50_000_000  # looks at neighbours when merges are recovered; o200k_base takes 8 million
 MOST_FILLED = 100_000  # ids between a vocabulary's end and a special token behind it
 
 # ---- Files
@@ -260,39 +260,38 @@ def _checked_ranks(ranks: dict[str, int], path: Path) -> dict[str, int]:
 
 
 def recover_merges(ranks: Mapping[str, int], where: object = "the vocabulary") -> list[tuple[str, str]]:
-    """The merges that made pieces of known ranks: each piece's last two parts when only earlier merges are done.
+    """The merges that made pieces of known ranks: of each piece, the two parts that are left before it is whole.
 
-    Raises ValueError where that would take more than MOST_WORK steps, as no real vocabulary does.
+    A piece comes about in one way only, wherever it stands: by the same steps as alone. Raises ValueError where that
+    would take more than MOST_WORK steps, as no real vocabulary does.
     """
     merges, work = [], 0
-    for piece, rank in sorted(ranks.items(), key=lambda item: item[1]):
-        if len(piece) < 2:
-            continue
+    for piece in sorted(ranks, key=ranks.__getitem__):
         cuts = [cut for cut in range(1, len(piece)) if piece[:cut] in ranks and piece[cut:] in ranks]
         work += len(piece) ** 2 if len(cuts) > 1 else len(piece)
         if work > MOST_WORK:
             raise ValueError(f"{where}: its pieces are too long to find their merges; {piece!r:.100} is one.")
         if len(cuts) == 1:
             merges.append((piece[: cuts[0]], piece[cuts[0] :]))
-        elif cuts and (parts := _merge(piece, ranks, rank)):
+        elif cuts and (parts := _last_parts(piece, ranks)):
             merges.append(parts)
     return merges
 
 
-def _merge(piece: str, ranks: Mapping[str, int], limit: int) -> tuple[str, str] | None:
-    """The last two parts of a piece, merged from its characters by ranks below limit; None if more are left."""
-    parts = list(piece)
-    found = [ranks.get(parts[i] + parts[i + 1], limit) for i in range(len(parts) - 1)]  # of each part and its next
+def _last_parts(piece: str, ranks: Mapping[str, int]) -> tuple[str, str] | None:
+    """The two parts of a piece after merging its characters by rank; None where more are left."""
+    parts, none = list(piece), len(ranks)
+    found = [ranks.get(parts[i] + parts[i + 1], none) for i in range(len(parts) - 1)]  # of each part and its next
     while len(parts) > 2:
         best = min(found)
-        if best >= limit:
+        if best == none:
             return None
         at = found.index(best)
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
         del found[at]
         for i in (at - 1, at):
             if 0 <= i < len(found):
-                found[i] = ranks.get(parts[i] + parts[i + 1], limit)
+                found[i] = ranks.get(parts[i] + parts[i + 1], none)
     return parts[0], parts[1]
 
 
@@ -364,7 +363,7 @@ def read_clip_merges(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]
         if len(data) > MOST_UNPACKED:
             raise ValueError(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
         lines = data.decode("utf-8").split("\n")[1 : 49152 - 256 - 2 + 1]
-        pairs = [(left, right) for left, right in (line.split(" ") for line in lines)]
+        pairs = [(left, right) for left, right in (line.split(" ") for line in lines if line)]
     except (OSError, EOFError, zlib.error, ValueError) as reason:
         raise ValueError(f"{path} holds no merges of CLIP: {reason}.") from None
     shown = list(BYTES.values())
