@@ -130,3 +130,34 @@ def test_a_kernel_of_ones_own_is_a_dictionary_entry(monkeypatch):
     q, k, v = qkv()
     plain, own = (bind_attention(name, Q=5, K=5, causal=True, device=CPU) for name in ("sdpa", "twice"))
     assert torch.equal(own(q, k, v, scale=0.5), 2 * plain(q, k, v, scale=0.5))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("padded", [None, "2-D", "additive"])
+def test_a_bias_is_added_to_the_scores(causal, padded):
+    q, k, v = qkv()
+    bias = torch.randn(1, 4, 5, 5)
+    mask = None if padded is None else torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    allowed = torch.ones(5, 5).tril() if causal else torch.ones(5, 5)
+    allowed = allowed.bool() if mask is None else allowed.bool() & mask[:, None, None].bool()
+    want = (q @ k.mT * 0.5 + bias).masked_fill(~allowed, -torch.inf).softmax(-1) @ v
+    if padded == "additive":
+        mask = torch.zeros(2, 1, 5, 5).masked_fill(~allowed, torch.finfo(torch.float32).min)
+    for kernel in ("eager", "sdpa"):
+        attend = bind_attention(kernel, Q=5, K=5, causal=causal, mask=mask, device=CPU)
+        torch.testing.assert_close(attend(q, k, v, scale=0.5, bias=bias), want, atol=1e-5, rtol=1e-5)
+
+
+def test_every_packed_sequence_takes_its_part_of_the_bias():
+    q, k, v = qkv(B=1, Q=9, K=9)
+    bias, mask = torch.randn(1, 4, 4, 4), Packed((4, 2, 3))
+    want = torch.cat(
+        [
+            (q_ @ k_.mT * 0.5 + bias[..., :n, :n]).softmax(-1) @ v_
+            for n, q_, k_, v_ in zip(mask.lengths, *(x.split(mask.lengths, 2) for x in (q, k, v)), strict=True)
+        ],
+        2,
+    )
+    for kernel in ("eager", "sdpa", "varlen"):
+        attend = bind_attention(kernel, Q=9, K=9, causal=False, mask=mask, device=CPU)
+        torch.testing.assert_close(attend(q, k, v, scale=0.5, bias=bias), want, atol=1e-5, rtol=1e-5)

@@ -73,7 +73,8 @@ def bert(modules):
 def test_an_ejected_file_is_little_more_than_the_model_file(model_type, files):
     text = files[model_type].read_text(encoding="utf-8")
     source = Path(inspect.getsourcefile(auto.model_module(MODELS[model_type]))).read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= len(source.splitlines()) + 450
+    whole = "def varlen_attention" in text  # windows and biases of attention take more
+    assert len(text.splitlines()) <= len(source.splitlines()) + (700 if whole else 450)
     assert text == eject(model_type)
     first, docstring = text.splitlines()[0], source[: source.index('"""', 3) + 3]
     assert first == f"# Ejected from plainformers {plainformers.__version__}: src/plainformers/models/{model_type}.py"

@@ -24,11 +24,14 @@ class Attend(Protocol):
         scale: float,
         dropout: float = 0.0,
         head_mask: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """q [B, H, Q, D]; k, v [B, G, K, D] -> [B, H, Q, D].
 
         dropout: probability at which attention weights are dropped; 0 outside of training.
         head_mask: [H], what each head's weights are multiplied with.
+        bias: added to the scaled scores, [1 or B, 1 or H, Q, K]. In a packed batch it is [1, 1 or H, N, N], N tokens of
+        the longest sequence: every sequence takes its first rows and columns, so it may depend on positions only.
         """
         ...
 
@@ -93,6 +96,15 @@ def dense_mask(span: Span, mask: Any) -> Tensor | None:
     return span.allowed() if mask is None else mask & span.allowed()
 
 
+class EagerMask(NamedTuple):
+    dense: Tensor | None
+    lengths: tuple[int, ...] | None  # of a packed batch
+
+
+def eager_mask(span: Span, mask: Any) -> EagerMask:
+    return EagerMask(dense_mask(span, mask), getattr(mask, "lengths", None))
+
+
 class SdpaMask(NamedTuple):
     dense: Tensor | None
     causal: bool  # causal and nothing else: the kernel needs no mask for it
@@ -124,19 +136,25 @@ def eager_attention(
     k: Tensor,
     v: Tensor,
     *,
-    mask: Tensor | None,
+    mask: EagerMask,
     scale: float,
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
+    bias: Tensor | None = None,
     record: list[Tensor] | None = None,
 ) -> Tensor:
     """The formula, step by step; appends the weights [B, H, Q, K] to `record`."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = q @ k.transpose(-1, -2) * scale
-    if mask is not None and mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    elif mask is not None:
-        scores = scores + mask
+    if bias is not None and mask.lengths is not None:
+        place = torch.cat([torch.arange(n, device=bias.device) for n in mask.lengths])
+        bias = bias[..., place[:, None], place]
+    if bias is not None:
+        scores = scores + bias
+    if mask.dense is not None and mask.dense.dtype == torch.bool:
+        scores = scores.masked_fill(~mask.dense, torch.finfo(scores.dtype).min)
+    elif mask.dense is not None:
+        scores = scores + mask.dense
     weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)
     if head_mask is not None:
         weights = weights * head_mask[:, None, None].to(weights)
@@ -154,16 +172,27 @@ def sdpa_attention(
     scale: float,
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    dense = mask.dense
+    dense, causal = mask
     if dense is not None and dense.is_floating_point():
         dense = dense.to(q.dtype)
+    if bias is not None:
+        if causal:
+            dense, causal = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(), False
+        bias = bias.to(q.dtype)
+        if dense is None:
+            dense = bias
+        elif dense.dtype == torch.bool:
+            dense = bias.masked_fill(~dense, torch.finfo(q.dtype).min)
+        else:
+            dense = dense + bias
     x = F.scaled_dot_product_attention(
         q,
         k,
         v,
         attn_mask=dense,
-        is_causal=mask.causal,
+        is_causal=causal,
         scale=scale,
         dropout_p=dropout,
         enable_gqa=q.shape[1] != k.shape[1],
@@ -181,14 +210,18 @@ def varlen_attention(
     scale: float,
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Each sequence of a packed batch for itself; q, k, v have one row."""
     parts = []
     for q_part, k_part, v_part in zip(*(x.split(mask.lengths, dim=2) for x in (q, k, v)), strict=True):
         n = q_part.shape[2]
         inner = sdpa_mask(Span(n, n, mask.causal, mask.window, q.device), None)
+        own = None if bias is None else bias[..., :n, :n]
         parts.append(
-            sdpa_attention(q_part, k_part, v_part, mask=inner, scale=scale, dropout=dropout, head_mask=head_mask)
+            sdpa_attention(
+                q_part, k_part, v_part, mask=inner, scale=scale, dropout=dropout, head_mask=head_mask, bias=own
+            )
         )
     return torch.cat(parts, dim=2)
 
@@ -199,7 +232,7 @@ class Kernel(NamedTuple):
 
 
 KERNELS: dict[str, Kernel] = {
-    "eager": Kernel(dense_mask, eager_attention),
+    "eager": Kernel(eager_mask, eager_attention),
     "sdpa": Kernel(sdpa_mask, sdpa_attention),
     "varlen": Kernel(varlen_mask, varlen_attention),
 }

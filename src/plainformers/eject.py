@@ -18,6 +18,9 @@ ROOT = Path(__file__).parent
 Outer = tuple[str, str]  # what is imported from outside: (module, name in it), or ("", module)
 
 
+ATTENTION = ("attend", "bind_attention")  # as models call it
+
+
 class Source:
     """A file of Python, taken apart."""
 
@@ -62,9 +65,19 @@ def names_used(node: ast.AST) -> set[str]:
     return {part.id for part in parts if isinstance(part, ast.Name)} | set(re.findall(r"\w+", " ".join(texts)))
 
 
+def needs_whole_attention(model: Source) -> bool:
+    """Whether a model has windows or biases of attention, which the stand-in for attention.py leaves out."""
+    calls = [part for node in model.nodes for part in ast.walk(node) if isinstance(part, ast.Call)]
+    asked = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) in ATTENTION]
+    return any(keyword.arg in ("window", "bias") for call in asked for keyword in call.keywords)
+
+
 def eject(model_type: str) -> str:
     """The source of one file that holds all models of a type."""
     model, stand_ins = Source(model_path(model_type)), Source(ROOT / "standalone.py")
+    if needs_whole_attention(model):
+        for name in ("Attend", "bind_attention", "dense_mask"):
+            del stand_ins.definitions[name]
     sources, outer = {stand_ins.path: stand_ins}, set()
     reached: set[ast.stmt] = set()
     waiting = [(model, name) for node in model.nodes if node.lineno > model.head for name in names_used(node)]

@@ -14,30 +14,15 @@ import transformers
 from safetensors.torch import save_file
 from zoo import ROWS, Row, config_for, draw, draw_weight, flatten_outputs, make_inputs, summarise_gradients
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "src"))  # version 4's environment lacks the package
+from plainformers.registry import MODELS  # noqa: E402
+
 GOLDEN = Path(__file__).parent / "golden"
-CLASSES = {
-    "bert": "Bert{} Model ForPreTraining LMHeadModel ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
-    "ForMultipleChoice ForTokenClassification ForQuestionAnswering",
-    "distilbert": "DistilBert{} Model ForMaskedLM LMHeadModel ForMaskedLM ForNextSentencePrediction "
-    "ForSequenceClassification "
-    "ForMultipleChoice ForTokenClassification ForQuestionAnswering",
-}
-ORDER = [
-    "base",
-    "pretraining",
-    "causal-lm",
-    "masked-lm",
-    "next-sentence",
-    "sequence-classification",
-    "multiple-choice",
-    "token-classification",
-    "question-answering",
-]
 
 
 def reference_class(row: Row, head: str):
-    prefix, *names = CLASSES[row.model_type].split()
-    return getattr(transformers, prefix.format(names[ORDER.index(head)]))
+    """The classes of the reference bear our names."""
+    return getattr(transformers, MODELS[row.model_type].heads[head])
 
 
 def build(row: Row, head: str):

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+PREFIXES = ("bert", "distilbert")  # base_model_prefix of every family
+NORMS = r"(LayerNorm|layer_norm)\.weight$"
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
 BERT_HEADS = (
     "base",
@@ -147,9 +149,9 @@ def draw(name: str, shape: tuple[int, ...], std: float = STD) -> torch.Tensor:
 
 
 def draw_weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A parameter for its published name: norms lie around 1."""
-    base = re.sub(r"^(bert|distilbert)\.", "", name)
-    return draw(base, shape) + (1.0 if re.search(r"(LayerNorm|layer_norm)\.weight$", name) else 0.0)
+    """A parameter for its published name, the same under every head: norms lie around 1."""
+    base = re.sub(rf"^({'|'.join(PREFIXES)})\.", "", name)
+    return draw(base, shape) + (1.0 if re.search(NORMS, name) else 0.0)
 
 
 def draw_ids(name: str, shape: tuple[int, ...], low: int, high: int) -> torch.Tensor:
@@ -167,7 +169,7 @@ def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
     B, T, V = len(lengths), max(lengths), row.config["vocab_size"]
     mask = (torch.arange(T)[None] < torch.tensor(lengths)[:, None]).long()
     inputs = {"input_ids": draw_ids("input_ids", (B, T), 3, V) * mask, "attention_mask": mask}
-    if row.model_type == "bert" and row.config["type_vocab_size"] > 1:
+    if row.config.get("type_vocab_size", 1) > 1:
         inputs["token_type_ids"] = draw_ids("token_type_ids", (B, T), 0, 2) * mask
     if row.cross:
         inputs["encoder_hidden_states"] = draw("encoder", (B, 5, row.config["hidden_size"]), 1.0)
