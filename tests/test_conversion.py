@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import random
+import re
 import time
 from pathlib import Path
 
@@ -264,6 +265,18 @@ def test_whisper_begins_with_language_and_task(tmp_path):
     ]
     french = AutoTokenizer.from_pretrained(folder, language="French", task="translate", predict_timestamps=True)
     assert french("hello").tokens() == [WHISPER[1], "<|fr|>", "<|translate|>", "hello", WHISPER[0]]
+    with pytest.raises(ValueError, match="lacks '<|de|>'"):
+        french.set_prefix_tokens(language="german")
+    french.set_prefix_tokens(task="transcribe")
+    assert french("hello").tokens()[:4] == [WHISPER[1], "<|fr|>", "<|transcribe|>", "hello"]
+    french.set_prefix_tokens(predict_timestamps=False)
+    start = [WHISPER[1], "<|fr|>", "<|transcribe|>", "<|notimestamps|>"]
+    assert french.convert_ids_to_tokens(french.prefix_tokens) == start
+    with pytest.raises(ValueError, match="'elvish' is none of Whisper's languages"):
+        french.set_prefix_tokens("elvish")
+    french.save_pretrained(folder / "saved")
+    english = AutoTokenizer.from_pretrained(folder / "saved", language="english")
+    assert english.convert_ids_to_tokens(english.prefix_tokens) == [WHISPER[1], "<|en|>", *start[2:]]
     backend, family = french.backend_tokenizer, FAMILIES["WhisperTokenizer"]
     frame_texts(backend, family, french.special_tokens_map, {"language": "en"})
     assert backend.encode("hello").tokens == [WHISPER[1], "<|en|>", "<|notimestamps|>", "hello", WHISPER[0]]
@@ -615,7 +628,8 @@ def reference_folder(folder: Path, name: str, special: tuple[str, ...], config: 
     ("name", "config"), [(name, config) for name, (_, configs) in REFERENCES.items() for config in configs]
 )
 def test_the_reference_gives_the_same(name, config, tmp_path):
-    """Ids, offsets, types and decoded texts of 2,000 texts and 300 pairs, from the same files.
+    """Ids, offsets, types and decoded texts of 10,000 texts and 300 pairs, from the same files; then each reads what
+    the other saved.
 
     Left out, since version 5 has them wrong: Blenderbot's frame and DeBERTa's of pairs, CANINE's types of pairs, that a
     mask takes the blank before it without a file that says so. ByT5 there adds no </s> to a text that ends in one.
@@ -627,9 +641,11 @@ def test_the_reference_gives_the_same(name, config, tmp_path):
     ours = AutoTokenizer.from_pretrained(folder)
     theirs = getattr(transformers, name).from_pretrained(folder)
     assert type(ours) is CLASSES[name]
-    texts = hard_texts(2000, special)
+    texts = hard_texts(10_000, special)
     pairs = [] if name == "DebertaTokenizer" else list(zip(texts[:300], texts[300:600], strict=True))
     slow = name in ("ByT5Tokenizer", "PerceiverTokenizer", "CanineTokenizer", "EsmTokenizer")
+    if slow:  # Python takes U+001C to U+001F for blanks beside special tokens, Unicode does not
+        texts = [text for text in texts if not re.search("[\x1c-\x1f]", text)]
     call = {"return_token_type_ids": True, "add_special_tokens": name != "BlenderbotTokenizer"}
     for inputs in [(text,) for text in texts] + pairs:
         want = theirs(*inputs, **call, return_offsets_mapping=not slow)
@@ -643,3 +659,15 @@ def test_the_reference_gives_the_same(name, config, tmp_path):
                 continue
             if name != "CanineTokenizer" or skip:
                 assert ours.decode(got["input_ids"], skip_special_tokens=skip) == text, inputs
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours.save_pretrained(tmp_path / "ours")
+    read = AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    crossed, again = (getattr(transformers, name).from_pretrained(tmp_path / who) for who in ("ours", "theirs"))
+    keeps = list(again("a")["input_ids"]) == list(theirs("a")["input_ids"])
+    assert keeps or config == {
+        "add_bos_token": True,
+        "add_eos_token": True,
+    }  # which it loses when it reads its own file
+    for text in texts[:2000]:
+        assert read(text)["input_ids"] == list(theirs(text)["input_ids"]), text
+        assert not keeps or list(crossed(text)["input_ids"]) == ours(text)["input_ids"], text

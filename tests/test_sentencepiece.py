@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import random
 import struct
 import time
@@ -17,13 +18,11 @@ from plainformers.sentencepiece import (
     BPE,
     CONTROL,
     SentencePieceModel,
-    convert_sentencepiece,
     language_token,
     read_model,
-    set_language,
     to_backend,
 )
-from plainformers.tokenizer_classes import AutoTokenizer
+from plainformers.tokenizer_classes import AutoTokenizer, MarianTokenizer
 
 DATA = Path(__file__).parent / "data" / "sentencepiece"
 EXPECTED = json.loads(gzip.decompress((DATA / "expected.json.gz").read_bytes()))
@@ -196,29 +195,83 @@ def test_layouts(tmp_path):
 
 def test_languages(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(make_folder(tmp_path, "MBartTokenizer"))
-    assert tokenizer.convert_ids_to_tokens(tokenizer("a")["input_ids"][-2:]) == ["</s>", "de_DE"]
-    set_language(tokenizer, "ro_RO")
-    assert tokenizer.convert_ids_to_tokens(tokenizer("a", "b")["input_ids"][-2:]) == ["</s>", "ro_RO"]
-    with pytest.raises(ValueError, match="'xx' is none of the languages ar_AR, cs_CZ"):
-        set_language(tokenizer, "xx")
-    assert language_token(FAMILIES["M2M100Tokenizer"], "fr") == language_token(FAMILIES["M2M100Tokenizer"], "__fr__")
+
+    def ends(ids):
+        return tokenizer.convert_ids_to_tokens(ids[-2:])
+
+    assert tokenizer.src_lang == "de_DE" and ends(tokenizer("a")["input_ids"]) == ["</s>", "de_DE"]
+    tokenizer.src_lang = "ro_RO"
+    assert ends(tokenizer("a", "b")["input_ids"]) == ["</s>", "ro_RO"]
+    tokenizer.tgt_lang = "fr_XX"
+    both = tokenizer("a", text_target="b")
+    assert ends(both["input_ids"]) == ["</s>", "ro_RO"] and ends(both["labels"]) == ["</s>", "fr_XX"]
+    assert ends(tokenizer(text_target=["b", "a"])["input_ids"][0]) == ["</s>", "fr_XX"]
+    with tokenizer.as_target_tokenizer():
+        assert ends(tokenizer("a")["input_ids"]) == ["</s>", "fr_XX"]
+    with pytest.raises(TypeError), tokenizer.as_target_tokenizer():
+        tokenizer(3)
+    assert ends(tokenizer("a")["input_ids"]) == ["</s>", "ro_RO"]
+    assert tokenizer.lang_code_to_id["ar_AR"] == tokenizer.get_lang_id("ar_AR") == 1501
+    assert "ar_AR" in tokenizer.all_special_tokens and tokenizer.decode([1501], skip_special_tokens=True) == ""
+    for setting in ("src_lang", "tgt_lang"):
+        with pytest.raises(ValueError, match="'xx' is none of the languages ar_AR, cs_CZ"):
+            setattr(tokenizer, setting, "xx")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert (again.src_lang, again.tgt_lang) == ("ro_RO", "fr_XX")
+    assert again("a")["input_ids"] == tokenizer("a")["input_ids"]
+    asked = AutoTokenizer.from_pretrained(tmp_path / "saved", src_lang="cs_CZ")
+    assert ends(asked("a")["input_ids"]) == ["</s>", "cs_CZ"]
+    assert pickle.loads(pickle.dumps(asked)).src_lang == "cs_CZ"
+    family = FAMILIES["M2M100Tokenizer"]
+    assert language_token(family, "fr") == language_token(family, "__fr__")
 
 
 def test_marian_has_two_models(tmp_path):
     folder = make_folder(tmp_path, "MarianTokenizer")
+    tokenizer, german = AutoTokenizer.from_pretrained(folder), "und ein Hund"
+    eos, target = [tokenizer.eos_token_id], EXPECTED["families"]["MarianTokenizer"]["target"]
+    assert tokenizer("a", text_target=german)["labels"] == tokenizer(text_target=german)["input_ids"] == target
+    assert target[-1:] == eos and tokenizer(german)["input_ids"] != target
+    assert tokenizer.tokenize(">>fr<< a")[0] == ">>fr<<"
+    tokenizer.save_pretrained(tmp_path / "saved")  # with what the second model needs
+    again = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert again(text_target=german)["input_ids"] == target
     family = FAMILIES["MarianTokenizer"]
-    sources = {name: folder / file for name, (file,) in family.files.items()}
-    target = convert_sentencepiece(sources, family, family.special, {}, target=True)
-    assert target.encode("und ein Hund").ids == EXPECTED["families"]["MarianTokenizer"]["target"]
-    source = convert_sentencepiece(sources, family, family.special, {})
-    assert source.encode(">>fr<< a").tokens[0] == ">>fr<<"
-    assert source.get_vocab() == target.get_vocab()
+    named = MarianTokenizer(*(folder / file for (file,) in family.files.values()))
+    assert named(text_target=german)["input_ids"] == target
+    alone = MarianTokenizer(tokenizer_object=tokenizer.backend_tokenizer)
+    with pytest.raises(ValueError, match="no target.spm, which splits text_target"):
+        alone("a", text_target="b")
     (folder / "vocab.json").write_text('{"a": 0, "b": 2}')
     with pytest.raises(ValueError, match="vocab.json must give the ids from 0 to 1"):
-        convert_sentencepiece(sources, family, family.special, {})
+        AutoTokenizer.from_pretrained(folder)
     (folder / "vocab.json").write_text("[")
     with pytest.raises(ValueError, match="vocab.json is no JSON object"):
-        convert_sentencepiece(sources, family, family.special, {})
+        AutoTokenizer.from_pretrained(folder)
+
+
+def test_bos_and_eos_are_put_in_later(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(make_folder(tmp_path, "LlamaTokenizer"))
+    assert (tokenizer.add_bos_token, tokenizer.add_eos_token) == (True, False)
+    tokenizer.add_eos_token = True
+    assert tokenizer.tokenize("a", add_special_tokens=True) == ["<s>", "▁a", "</s>"]
+    tokenizer.add_bos_token = False
+    assert tokenizer.tokenize("a", "a", add_special_tokens=True) == ["▁a", "</s>", "▁a", "</s>"]
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert (again.add_bos_token, again.add_eos_token) == (False, True)
+    asked = AutoTokenizer.from_pretrained(tmp_path / "saved", add_bos_token=True)
+    assert asked.tokenize("a", add_special_tokens=True) == ["<s>", "▁a", "</s>"]
+    asked.bos_token = None
+    with pytest.raises(ValueError, match="add_bos_token needs a bos_token"):
+        asked.add_bos_token = True
+
+
+def test_tokens_behind_the_vocabulary_are_special(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(make_folder(tmp_path, "T5Tokenizer"))
+    assert "<extra_id_0>" in tokenizer.additional_special_tokens and len(tokenizer.extra_special_tokens) == 100
+    assert AutoTokenizer.from_pretrained(make_folder(tmp_path, "XLNetTokenizer")).pad_token_type_id == 3
 
 
 def test_llama_settings(tmp_path):
@@ -410,7 +463,7 @@ def test_live_against_sentencepiece(name):
     from tokenizers import normalizers
 
     own = normalizers.Precompiled(model.charsmap) if model.charsmap else None
-    for text in generated(2000, 3, ("<s>", "</s>", "<unk>", "[CLS]", "<mask>", "<x>", "abc")):
+    for text in generated(10_000, 3, ("<s>", "</s>", "<unk>", "[CLS]", "<mask>", "<x>", "abc")):
         got, want = backend.encode(text, add_special_tokens=False).ids, theirs.encode(text)
         if got == want or backend.normalizer.normalize_str(text) in ("<x>", "abc"):  # alone: no blank before it
             continue
@@ -421,7 +474,7 @@ def test_live_against_sentencepiece(name):
             ties += 1
         else:
             raise AssertionError((text, got, want))
-    assert unlike < 100 and ties < 20
+    assert unlike < 500 and ties < 100
 
 
 # What version 5.23.0 makes of a bare .model, and why it may differ from SentencePiece and from ours:
@@ -459,7 +512,7 @@ def test_live_against_version_5(name, tmp_path):
     transformers.logging.set_verbosity_error()
     kind, folder = name.split("/")[0], make_folder(tmp_path, name)
     theirs, ours = getattr(transformers, kind).from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    texts = generated(2000, 4, (*ours.all_special_tokens, f" {ours.mask_token or ours.eos_token} "))
+    texts = generated(10_000, 4, (*ours.special_tokens_map.values(), f" {ours.mask_token or ours.eos_token} "))
     rows = [(text, ours(text)["input_ids"], theirs(text)["input_ids"]) for text in texts]
     unlike = [row for row in rows if row[1] != row[2]]
     assert (kind in DIFFERENT) != (kind in SAME)
@@ -467,7 +520,7 @@ def test_live_against_version_5(name, tmp_path):
         assert unlike
         return
     # it also cuts at U+0085 and the like, which the map of characters keeps, and takes <mask> without the blanks before
-    assert len(unlike) < 30
+    assert len(unlike) < 150
     for _, got, want in rows[:500]:
         if got == want:
             texts = (ours.decode(got), theirs.decode(want, clean_up_tokenization_spaces=False))

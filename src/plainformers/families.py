@@ -188,11 +188,11 @@ def _spm(
     *,
     inputs: tuple[str, ...] = WITHOUT_TYPES,
     padding_side: str = "right",
-    file: str = "sentencepiece.bpe.model",
+    file: str | tuple[str, ...] = "sentencepiece.bpe.model",
     files: Mapping[str, tuple[str, ...]] | None = None,
     settings: str = "",
 ) -> Family:
-    files = files or {"vocab_file": (file,)}
+    files = files or {"vocab_file": (file,) if isinstance(file, str) else file}
     return Family(
         special, inputs, padding_side, "sentencepiece", files, options, ("sp_model_kwargs", *settings.split())
     )
@@ -409,7 +409,7 @@ FAMILIES: dict[str, Family] = {
             "special": ("▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"),
         },
         padding_side="left",
-        file="tokenizer.model",
+        file=("tokenizer.model", "tekken.json"),
         settings=_LLAMA_SETTINGS,
     ),
     "DebertaV2Tokenizer": _spm(
@@ -437,7 +437,7 @@ FAMILIES: dict[str, Family] = {
         _LLAMA,
         {"add_bos_token": True, "add_eos_token": False, "legacy": False},
         padding_side="left",
-        file="tokenizer.model",
+        file=("tokenizer.model", "tekken.json"),
         settings=_LLAMA_SETTINGS,
     ),
     "M2M100Tokenizer": _spm(

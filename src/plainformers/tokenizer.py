@@ -112,7 +112,7 @@ class Tokenizer:
                 f"{what} needs a tokenizers.Tokenizer as tokenizer_object, or a tokenizer_file, not {came}."
             )
         self._tokenizer = tokenizer_object
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._blocks = (tokenizer_object.truncation, tokenizer_object.padding)  # saved back, never acted on
         tokenizer_object.no_truncation()
         tokenizer_object.no_padding()
@@ -123,7 +123,8 @@ class Tokenizer:
         self.padding_side: str = check_side(settings.get("padding_side") or self.family.padding_side, "padding_side")
         self.truncation_side: str = check_side(settings.get("truncation_side") or "right", "truncation_side")
         self.model_input_names = list(settings.get("model_input_names") or self.family.inputs)
-        self.pad_token_type_id: int = settings.get("pad_token_type_id") or 0
+        types = settings.get("pad_token_type_id")
+        self.pad_token_type_id: int = self.family.options.get("pad_token_type_id", 0) if types is None else types
         self.clean_up_tokenization_spaces = bool(settings.get("clean_up_tokenization_spaces"))
         self.split_special_tokens = bool(settings.get("split_special_tokens"))
         self.chat_template = settings.get("chat_template")
@@ -165,7 +166,7 @@ class Tokenizer:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        self.__dict__.update(state, _lock=threading.RLock())
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
@@ -216,11 +217,15 @@ class Tokenizer:
         if call == PLAIN and text_pair is None and text_target is None and type(text) is str:
             return self._encode_plain(text, call)
         if text is None and text_target is not None:
-            return self._encode(text_target, text_pair_target, call)
+            return self._encode_target(text_target, text_pair_target, call)
         encoded = self._encode(text, text_pair, call)
         if text_target is not None:
-            encoded["labels"] = self._encode(text_target, text_pair_target, call)["input_ids"]
+            encoded["labels"] = self._encode_target(text_target, text_pair_target, call)["input_ids"]
         return encoded
+
+    def _encode_target(self, text: Any, pair: Any, call: Call) -> BatchEncoding:
+        with self.as_target_tokenizer():
+            return self._encode(text, pair, call)
 
     def _encode_plain(self, text: str, call: Call) -> BatchEncoding:
         """One text and nothing asked for: what _encode gives, without looking at what was not asked."""
@@ -309,7 +314,7 @@ class Tokenizer:
         return self(batch_text_or_text_pairs, **options)
 
     def as_target_tokenizer(self) -> Any:
-        """Version 4 needed this around labels; text_target= says the same."""
+        """Within it, texts are what a model writes, as text_target is: of the target language, where that counts."""
         return nullcontext(self)
 
     def tokenize(self, text: Any, pair: Any = None, add_special_tokens: bool = False, **options: Any) -> list[str]:
@@ -564,7 +569,14 @@ class Tokenizer:
         tokenizer = cls(tokenizer_object=backend, **{**known, **given})
         tokenizer.files, tokenizer.as_loaded = files, current_settings(tokenizer)
         tokenizer.init_kwargs = {**files.config, **settings}
+        tokenizer._take_sources(files.sources(family), config, converted=files.tokenizer is None)
         return tokenizer
+
+    def _take_sources(self, sources: Mapping[str, Any], asked: Mapping[str, Any], converted: bool) -> None:
+        """What a class does once all its tokens are there.
+
+        sources: its original files; asked: what files and call say; converted: there was no tokenizer.json.
+        """
 
     save_pretrained, push_to_hub, save_vocabulary = save_pretrained, push_to_hub, save_vocabulary
 

@@ -1,15 +1,18 @@
 """The tokenizer classes that users name, and how AutoTokenizer finds the one of a folder."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer as Backend
 
 from .aliases import did_you_mean, rename_keywords, resolve_keywords
-from .conversion import convert
-from .families import FAMILIES, Family
+from .conversion import convert, frame_texts
+from .families import FAMILIES, VOCABULARY_FILES, Family
 from .hub import fetch, file_in, names_in
+from .sentencepiece import convert_sentencepiece, language_token, set_language
 from .tokenizer import ALL_SETTINGS, BERT_SETTINGS, Tokenizer
 from .tokenizer_files import (
     SPECIAL_TOKENS,
@@ -19,8 +22,11 @@ from .tokenizer_files import (
     read_files,
     set_bert_normalizer,
     wanted_files,
+    write_bytes,
 )
 
+# settings that say what stands around texts
+FRAMING = ("src_lang", "legacy_behaviour", "add_bos_token", "add_eos_token", "language", "task", "predict_timestamps")
 HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
 
 
@@ -103,7 +109,7 @@ class FamilyTokenizer(Tokenizer):
                 settings.pop(spelling, None)
         settings = resolve_keywords(settings, (*ALL_SETTINGS, *family.files, *family.settings), "tokenizer", name)
         own = {key: settings.pop(key) for key in family.settings if key in settings}
-        if tokenizer_object is None and tokenizer_file is None:
+        if converted := tokenizer_object is None and tokenizer_file is None:
             named = {
                 **family.special,
                 **{key: settings[key] for key in SPECIAL_TOKENS if settings.get(key) is not None},
@@ -112,13 +118,201 @@ class FamilyTokenizer(Tokenizer):
             tokenizer_object = convert(given, family, special, {**settings, **own}, name)
         super().__init__(tokenizer_object, tokenizer_file=tokenizer_file, **settings)
         self.init_kwargs |= own
+        self._take_sources(given, own, converted)
+
+    def _take_sources(self, sources: Mapping[str, Any], asked: Mapping[str, Any], converted: bool) -> None:
+        if self.family.kind == "sentencepiece" and converted and not self._extra:
+            named = self.special_tokens_map.values()
+            added = self.added_tokens_decoder.values()  # language codes, <extra_id_0> and the like
+            self._extra = [str(token) for token in added if token.special and str(token) not in named]
+        named = [name for name in FRAMING if name in self.family.settings and asked.get(name) is not None]
+        if named or (converted and self.family.kind != "sentencepiece"):  # whose converter has done it
+            self._put_frame(wait=not named)
+
+    def _put_frame(self, wait: bool = False) -> None:
+        """Puts the special tokens around texts that the settings name. wait: leaves it where one of them is lacking."""
+        special, settings = self.special_tokens_map, self.init_kwargs
+        with self._lock:
+            frame_texts(self.backend_tokenizer, self.family, special, settings, wait)
+
+
+class BosEosTokenizer(FamilyTokenizer):
+    """Its texts may have a BOS token in front and an EOS token behind: add_bos_token, add_eos_token."""
+
+    def _take_sources(self, sources: Mapping[str, Any], asked: Mapping[str, Any], converted: bool) -> None:
+        ends = [name for name in ("add_bos_token", "add_eos_token") if asked.get(name) is not None]
+        if converted or any(getattr(self, name) != asked[name] for name in ends):  # else the frame stays as it came
+            super()._take_sources(sources, asked, converted)
+
+    def _ends(self) -> list[int]:
+        return self.build_inputs_with_special_tokens([])
+
+    @property
+    def add_bos_token(self) -> bool:
+        return self.bos_token_id is not None and self._ends()[:1] == [self.bos_token_id]
+
+    @add_bos_token.setter
+    def add_bos_token(self, value: bool) -> None:
+        self._set_ends(add_bos_token=value, add_eos_token=self.add_eos_token)
+
+    @property
+    def add_eos_token(self) -> bool:
+        return self.eos_token_id is not None and self._ends()[self.add_bos_token :] == [self.eos_token_id]
+
+    @add_eos_token.setter
+    def add_eos_token(self, value: bool) -> None:
+        self._set_ends(add_bos_token=self.add_bos_token, add_eos_token=value)
+
+    def _set_ends(self, **asked: bool) -> None:
+        for name, value in asked.items():
+            if value and getattr(self, name[4:]) is None:
+                raise ValueError(f"{name} needs a {name[4:]}; this tokenizer has none.")
+        before, self.init_kwargs = self.init_kwargs, {**self.init_kwargs, **asked}
+        try:
+            self._put_frame()
+        except ValueError:
+            self.init_kwargs = before
+            raise
+
+
+class TranslationTokenizer(FamilyTokenizer):
+    """Its texts are framed by the token of their language: src_lang for inputs, tgt_lang for text_target."""
+
+    @property
+    def src_lang(self) -> str:
+        """A language code such as "en_XX"; setting it changes what stands around texts."""
+        return self.init_kwargs.get("src_lang") or self.family.options.get("src_lang", "")
+
+    @src_lang.setter
+    def src_lang(self, language: str) -> None:
+        language_token(self.family, language)  # which raises
+        self.init_kwargs = {**self.init_kwargs, "src_lang": language}
+        self._put_frame()
+
+    @property
+    def tgt_lang(self) -> str | None:
+        return self.init_kwargs.get("tgt_lang")
+
+    @tgt_lang.setter
+    def tgt_lang(self, language: str | None) -> None:
+        if language is not None:
+            language_token(self.family, language)
+        self.init_kwargs["tgt_lang"] = language
+
+    def _put_frame(self, wait: bool = False) -> None:
+        with self._lock:
+            set_language(self, self.src_lang)
+
+    @contextmanager
+    def as_target_tokenizer(self) -> Iterator[Any]:
+        language = self.tgt_lang
+        if language is None:
+            yield self
+            return
+        with self._lock:  # no other thread reads this frame
+            set_language(self, language)
+            try:
+                yield self
+            finally:
+                set_language(self, self.src_lang)
+
+    @property
+    def lang_code_to_id(self) -> dict[str, int]:
+        """The id of each language's token, what generate takes as forced_bos_token_id."""
+        return {code: self.get_lang_id(code) for code in self.family.options["languages"]}
+
+    def get_lang_token(self, lang: str) -> str:
+        return language_token(self.family, lang)
+
+    def get_lang_id(self, lang: str) -> int:
+        return self.convert_tokens_to_ids(language_token(self.family, lang))
+
+
+class MarianTokenizer(FamilyTokenizer):
+    """Two SentencePiece models over one vocabulary: source.spm splits inputs, target.spm what stands in text_target."""
+
+    family = FAMILIES["MarianTokenizer"]
+    _sources: Mapping[str, Any]
+    _target: Backend | None = None
+
+    def __init__(self, *sources: Any, **settings: Any):
+        self._sources = {}
+        super().__init__(*sources, **settings)
+
+    def _take_sources(self, sources: Mapping[str, Any], asked: Mapping[str, Any], converted: bool) -> None:
+        super()._take_sources(sources, asked, converted)
+        if sources.get("target_spm") is not None:
+            self._sources = dict(sources)
+
+    @contextmanager
+    def as_target_tokenizer(self) -> Iterator[Any]:
+        """ValueError where the tokenizer came without its target.spm."""
+        with self._lock:
+            if self._target is None:
+                if not self._sources:
+                    raise ValueError(
+                        "This tokenizer has no target.spm, which splits text_target: load it from a folder that holds "
+                        "source.spm, target.spm and vocab.json."
+                    )
+                special, settings = self.special_tokens_map, self.init_kwargs
+                self._target = convert_sentencepiece(self._sources, self.family, special, settings, target=True)
+            own, self._tokenizer = self._tokenizer, self._target
+            try:
+                yield self
+            finally:
+                self._tokenizer = own
+
+    def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """The original files, without which text_target cannot be split and which Transformers reads alone."""
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        paths = []
+        for argument, source in self._sources.items():
+            path = Path(save_directory) / f"{prefix}{self.family.files[argument][0]}"
+            if isinstance(source, Mapping):
+                write_bytes(path, json.dumps(source, ensure_ascii=False).encode())
+            elif Path(source).resolve() != path.resolve():
+                write_bytes(path, Path(source).read_bytes())
+            paths.append(str(path))
+        return tuple(paths)
+
+
+class WhisperTokenizer(FamilyTokenizer):
+    """Texts begin with what they are: language ("french" or "fr"), task ("transcribe", "translate"), timestamps."""
+
+    family = FAMILIES["WhisperTokenizer"]
+
+    def set_prefix_tokens(
+        self, language: str | None = None, task: str | None = None, predict_timestamps: bool | None = None
+    ) -> None:
+        """Changes what texts begin with; None leaves that part as it is."""
+        asked = {"language": language, "task": task, "predict_timestamps": predict_timestamps}
+        before = self.init_kwargs
+        self.init_kwargs = before | {name: value for name, value in asked.items() if value is not None}
+        try:
+            self._put_frame()
+        except ValueError:
+            self.init_kwargs = before
+            raise
+
+    @property
+    def prefix_tokens(self) -> list[int]:
+        """The ids that texts begin with."""
+        return self.build_inputs_with_special_tokens([])[:-1]
+
+
+def class_of(name: str, family: Family) -> type[Tokenizer]:
+    """The class of a row of the table."""
+    if "languages" in family.options and "src_lang" in family.settings:
+        base = TranslationTokenizer
+    else:
+        base = BosEosTokenizer if "add_bos_token" in family.settings else FamilyTokenizer
+    body = {"family": family, "__module__": __name__, "__doc__": base.__doc__}
+    return type(name, (base,), body)  # type: ignore[return-value]
 
 
 CLASSES: dict[str, type[Tokenizer]] = {
-    name: type(name, (FamilyTokenizer,), {"family": family, "__module__": __name__, "__doc__": FamilyTokenizer.__doc__})
-    for name, family in FAMILIES.items()
+    name: globals().get(name) or class_of(name, family) for name, family in FAMILIES.items()
 }
-CLASSES |= {"BertTokenizer": BertTokenizer, "DistilBertTokenizer": DistilBertTokenizer}
 
 
 def __getattr__(name: str) -> Any:
@@ -148,7 +342,8 @@ def load_tokenizer(
     """The tokenizer of a folder, a built-in name or a repository.
 
     options: revision, subfolder, cache_dir, force_download, local_files_only, token; ALL_SETTINGS, BERT_SETTINGS and
-    those of the family, which go before the files; gguf_file: the name of a GGUF file, whose vocabulary is read.
+    those of the family, which go before the files; gguf_file: the name of a GGUF file, whose vocabulary is read (a path
+    of such a file, or a folder that holds only one, needs no such name).
     cls: the class to make; Tokenizer itself means the one that the files name. model_type: for files that name none.
     Raises FileNotFoundError without a vocabulary, ValueError for a file that is damaged.
     """
@@ -157,7 +352,13 @@ def load_tokenizer(
     where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
     if (gguf_file := options.pop("gguf_file", None)) is not None:
         return load_gguf(name_or_path, gguf_file, options, where)
-    files = read_files(fetch(name_or_path, wanted_files, **where))
+    if str(name_or_path).endswith(".gguf") and Path(name_or_path).is_file():
+        path = Path(name_or_path)
+        return load_gguf(path.parent, path.name, options, where)
+    folder = fetch(name_or_path, wanted_files, **where)
+    if (gguf_file := only_gguf(folder)) is not None:
+        return load_gguf(name_or_path, gguf_file, options, where)
+    files = read_files(folder)
     if model_type is not None and "model_type" not in files.model:
         files = files._replace(model={**files.model, "model_type": model_type})
     cls = _class_for(files) if cls in (None, Tokenizer) else cls
@@ -165,6 +366,13 @@ def load_tokenizer(
     tokenizer = cls.from_files(files, resolve_keywords(options, allowed, "from_pretrained"))
     tokenizer.name_or_path = str(name_or_path)
     return tokenizer
+
+
+def only_gguf(folder: Path) -> str | None:
+    """The one .gguf file of a folder that holds no other vocabulary."""
+    names = names_in(folder)
+    found = [name for name in names if name.endswith(".gguf")]
+    return found[0] if len(found) == 1 and not {"tokenizer.json", *VOCABULARY_FILES}.intersection(names) else None
 
 
 def load_gguf(name_or_path: str | Path, gguf_file: str, options: dict[str, Any], where: dict[str, Any]) -> Tokenizer:

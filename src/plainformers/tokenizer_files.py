@@ -41,6 +41,7 @@ FILES = (
     "added_tokens.json",
     "config.json",
     "chat_template.jinja",
+    "chat_template.json",
     *VOCABULARY_FILES,
 )
 
@@ -101,7 +102,7 @@ def read_files(folder: Path) -> TokenizerFiles:
         special=read_if_there(path["special_tokens_map.json"]),
         added=read_if_there(path["added_tokens.json"]),
         model=read_if_there(path["config.json"]),
-        chat_template=template.read_text(encoding="utf-8") if (template := path["chat_template.jinja"]) else None,
+        chat_template=read_template(path["chat_template.jinja"], path["chat_template.json"]),
     )
     family = files.family or Family()
     if files.tokenizer is None and not vocabulary and not (family.kind and not family.files):
@@ -112,6 +113,16 @@ def read_files(folder: Path) -> TokenizerFiles:
             + (f"there are {', '.join(there[:20])}{' ...' if len(there) > 20 else ''}." if there else "it is empty.")
         )
     return files
+
+
+def read_template(jinja: Path | None, older: Path | None) -> str | None:
+    """chat_template.jinja, or chat_template.json, which processors of version 4 wrote."""
+    if jinja is not None:
+        return jinja.read_text(encoding="utf-8")
+    template = read_if_there(older).get("chat_template")
+    if template is not None and not isinstance(template, str):
+        raise ValueError(f"{older} must have a text as 'chat_template', not {template!r:.80}.")
+    return template
 
 
 def read_if_there(path: Path | None) -> dict[str, Any]:
@@ -212,11 +223,15 @@ def set_bert_normalizer(backend: Backend, **changes: bool | None) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Under another name first: a reader finds the old file or the new one, never half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -271,9 +286,10 @@ def push_to_hub(tokenizer: Any, repo_id: str, **options: Any) -> str:
 
 
 def save_vocabulary(tokenizer: Any, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
-    """vocab.txt of a WordPiece tokenizer; other kinds have all in tokenizer.json."""
+    """vocab.txt of a WordPiece or word-level tokenizer; other kinds have all in tokenizer.json."""
     backend: Backend = tokenizer.backend_tokenizer
-    if not isinstance(backend.model, models.WordPiece):
+    listed = "vocab.txt" in tokenizer.family.files.get("vocab_file", ())
+    if not (isinstance(backend.model, models.WordPiece) or (listed and isinstance(backend.model, models.WordLevel))):
         return ()
     path = Path(save_directory) / (f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
     vocab = backend.get_vocab(with_added_tokens=False)
