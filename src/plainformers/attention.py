@@ -7,6 +7,7 @@ Shapes: B batch, H heads, G key/value heads (G divides H), Q query tokens, K key
 
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -212,18 +213,21 @@ def varlen_attention(
     head_mask: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Each sequence of a packed batch for itself; q, k, v have one row."""
-    parts = []
-    for q_part, k_part, v_part in zip(*(x.split(mask.lengths, dim=2) for x in (q, k, v)), strict=True):
-        n = q_part.shape[2]
+    """The sequences of a packed batch for themselves, those of one length that stand together at once.
+
+    q, k, v have one row: [1, H, T, D].
+    """
+    parts, start = [], 0
+    for n, same in groupby(mask.lengths):
+        end = start + n * len(list(same))
+        # [1, H, S n, D] -> [S, H, n, D]: views, since memory lies as [T, H, D]
+        parts_of = (x[0, :, start:end].unflatten(1, (-1, n)).transpose(0, 1) for x in (q, k, v))
         inner = sdpa_mask(Span(n, n, mask.causal, mask.window, q.device), None)
         own = None if bias is None else bias[..., :n, :n]
-        parts.append(
-            sdpa_attention(
-                q_part, k_part, v_part, mask=inner, scale=scale, dropout=dropout, head_mask=head_mask, bias=own
-            )
-        )
-    return torch.cat(parts, dim=2)
+        x = sdpa_attention(*parts_of, mask=inner, scale=scale, dropout=dropout, head_mask=head_mask, bias=own)
+        parts.append(x.transpose(1, 2).flatten(0, 1))  # [S n, H, D]
+        start = end
+    return torch.cat(parts)[None].transpose(1, 2)
 
 
 class Kernel(NamedTuple):

@@ -8,20 +8,27 @@ from time import perf_counter
 from typing import Any
 
 
-def plan_batches(lengths: Sequence[int], *, tokens: int, rows: int, fixed: int | None = None) -> list[list[int]]:
+def plan_batches(
+    lengths: Sequence[int], *, tokens: int, rows: int, fixed: int | None = None, packed: bool = False
+) -> list[list[int]]:
     """The indices of `lengths` in batches, the longest first.
 
-    tokens: most of a batch, padding counted; a text that is longer than that has a batch of its own. rows: most texts
-    of a batch. fixed: so many texts in every batch but the last, however long they are.
+    tokens: most of a batch, padding counted (there is none when packed); a text that is longer than that has a batch of
+    its own. rows: most texts of a batch. fixed: so many texts in every batch but the last, however long they are.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    batches = []
+    batches: list[list[int]] = []
     start = 0
     while start < len(order):
-        longest = max(lengths[order[start]], 1)
-        size = fixed or max(1, min(rows, tokens // longest))
-        batches.append(order[start : start + size])
-        start += size
+        end, sum_of = start + 1, lengths[order[start]]
+        longest = max(sum_of, 1)
+        while end < len(order) and end - start < (fixed or rows):
+            sum_of += lengths[order[end]] if packed else longest
+            if sum_of > tokens and not fixed:
+                break
+            end += 1
+        batches.append(order[start:end])
+        start = end
     return batches
 
 

@@ -248,7 +248,7 @@ def trace(pipe: Any, inputs: Any, *, attention: bool = False, **arguments: Any) 
     with _timed(pipe.device, "forward", seconds):
         outputs = pipe.forward({**encoded, **asked})
     with _timed(pipe.device, "postprocess", seconds):
-        answers = pipe.postprocess(outputs, **after)
+        answers = pipe.postprocess(outputs, encoded, **after)
     ids = encoded[model.main_input_name]
     about = {
         "name": shorten(model.name_or_path or "a model made in code", 100),

@@ -2,16 +2,17 @@
 
     inputs = pipe.preprocess(["A wonderful film.", "Far too long."])    # tokens: tensors [B, T]
     outputs = pipe.forward(inputs)                                      # the model's output
-    answers = pipe.postprocess(outputs)                                 # one answer for each input
+    answers = pipe.postprocess(outputs, inputs)                         # one answer for each input
 
 A call does this and no more, for any number of inputs: it tokenises a window of them at once, puts those of like
-length into a batch, and gives the answers in the order of the inputs. The arguments of a call are the keywords of
-preprocess and postprocess.
+length into a batch without padding, and gives the answers in the order of the inputs. The arguments of a call are the
+keywords of preprocess and postprocess.
 """
 
 import functools
 import inspect
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..arguments import as_device, as_dtype
 from ..batching import in_order, map_in_windows, plan_batches
 from ..encoding import BatchEncoding
 from ..model import UPLOAD, Model
+from ..sequences import Packed
 from ..tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -32,11 +34,36 @@ if TYPE_CHECKING:
 
 # of one batch, padding counted: on a CPU more tokens than this leave its caches, a GPU wants many
 TOKENS, TOKENS_ON_GPU, ROWS = 1024, 16384, 256
+PER_TOKEN = ("input_ids", "token_type_ids", "position_ids")  # columns that are laid end to end in a packed batch
 WINDOW = 1024  # inputs that are tokenised together
 BETWEEN_STEPS = frozenset(
     {"return_tensors", "return_attention_mask"}
 )  # keywords of preprocess that a call does not take
 PADDING = ("padding", "pad_to_multiple_of", "padding_side")
+
+
+class Rows(BatchEncoding):
+    """What a model is called with, and beside it what the answers are made of.
+
+    items: the inputs as `read` gave them. owners: the number of the item that each row belongs to; None: its own.
+    """
+
+    items: Sequence[Any] = ()
+    owners: Sequence[int] | None = None
+
+    def lists(self, name: str) -> list[list[Any]]:
+        """A column's values at the real tokens of each row, padded or packed as the column may be."""
+        return [row.tolist() for row in per_row(self[name], self)]
+
+
+def per_row(x: torch.Tensor, inputs: Mapping[str, Any]) -> Sequence[torch.Tensor]:
+    """The real tokens of each row: x [B, T, ...], or [1, T, ...] of a packed batch -> B tensors [n, ...]."""
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return x.unbind()
+    if isinstance(mask, Packed):
+        return x[0].split(mask.lengths)
+    return [row[real] for row, real in zip(x, mask.bool().to(x.device), strict=True)]
 
 
 class Pipeline:
@@ -48,6 +75,7 @@ class Pipeline:
     task = ""  # the name in TASKS
     model_ending = ""  # how the names of fitting model classes end
     framework = "pt"
+    last_step = "postprocess"  # the step whose keywords, with those of preprocess, are the arguments of a call
 
     def __init__(
         self,
@@ -123,8 +151,8 @@ class Pipeline:
             if training:
                 self.model.train()
 
-    def postprocess(self, outputs: Any) -> list[Any]:
-        """An answer for each row. Its keywords become arguments of a call."""
+    def postprocess(self, outputs: Any, inputs: Any = None) -> list[Any]:
+        """An answer for each row; inputs: what the model was called with. Its keywords become arguments of a call."""
         raise NotImplementedError
 
     def scores(self, outputs: Any) -> torch.Tensor | None:
@@ -161,35 +189,63 @@ class Pipeline:
                 "return_attention_mask": False,
             }  # nothing is padded; attention without a mask is quicker
         inputs = self.preprocess(item, **before)
-        return self.postprocess(self.forward(inputs), **after)[0]
+        return self.postprocess(self.forward(inputs), inputs, **after)[0]
 
     def numbered_answers(
         self, items: Sequence[Any], before: dict[str, Any], after: dict[str, Any], batch_size: int | None
     ) -> Iterator[tuple[int, Any]]:
         """(number, answer) of every item, in the order in which they are computed."""
-        unpadded = {name: value for name, value in before.items() if name not in PADDING}
         for start in range(0, len(items), WINDOW):
-            encoded = self.preprocess(
-                list(items[start : start + WINDOW]), padding=False, return_tensors=None, **unpadded
-            )
-            lengths = [len(row) for row in encoded[self.model.main_input_name]]
-            tokens = TOKENS if self.device.type == "cpu" else TOKENS_ON_GPU
-            for rows in plan_batches(lengths, tokens=tokens, rows=ROWS, fixed=batch_size):
-                answers = self.postprocess(self.forward(self.collate(encoded, rows, before)), **after)
+            encoded = self.encode_rows(items[start : start + WINDOW], before)
+            for rows, inputs in self.batches(encoded, before, batch_size):
+                answers = self.postprocess(self.forward(inputs), inputs, **after)
                 for row, answer in zip(rows, answers, strict=True):
                     yield start + row, answer
 
-    def collate(self, encoded: Mapping[str, Any], rows: Sequence[int], before: dict[str, Any]) -> Mapping[str, Any]:
-        """Some rows as tensors, padded to the longest of them, or as the call says."""
+    def encode_rows(self, items: Sequence[Any], before: dict[str, Any]) -> BatchEncoding:
+        """The rows of some items in lists, not padded."""
+        unpadded = {name: value for name, value in before.items() if name not in PADDING}
+        return self.preprocess(list(items), padding=False, return_tensors=None, **unpadded)
+
+    def batches(
+        self, encoded: BatchEncoding, before: dict[str, Any], batch_size: int | None
+    ) -> Iterator[tuple[list[int], "Rows"]]:
+        """(numbers of rows, what the model is called with) until all rows are done, the longest first."""
+        lengths = [len(row) for row in encoded[self.model.main_input_name]]
+        tokens = TOKENS if self.device.type == "cpu" else TOKENS_ON_GPU
+        packed = self.packs and not any(before.get(name) for name in PADDING)
+        for rows in plan_batches(lengths, tokens=tokens, rows=ROWS, fixed=batch_size, packed=packed):
+            yield rows, self.collate(encoded, rows, before, packed)
+
+    @property
+    def packs(self) -> bool:
+        """Whether batches are laid end to end instead of padded; on a GPU they are padded, which is quicker there."""
+        names = {*self.tokenizer.model_input_names} - {*PER_TOKEN, "attention_mask"}
+        return self.model.accepts_packed and self.device.type == "cpu" and not names
+
+    def collate(self, encoded: BatchEncoding, rows: Sequence[int], before: dict[str, Any], packed: bool) -> "Rows":
+        """Some rows as tensors: laid end to end, or padded to the longest of them, or as the call says."""
         columns = {name: [column[row] for row in rows] for name, column in encoded.items()}
-        padding = {name: before[name] for name in PADDING if before.get(name)}
-        if padding.get("padding") == "max_length":
-            padding["max_length"] = before.get("max_length") or self.longest
-        batch = self.tokenizer.pad(columns, return_tensors="pt", **padding)
-        lengths = {len(row) for row in columns[self.model.main_input_name]}
-        if len(lengths) == 1 and batch[self.model.main_input_name].shape[1] in lengths:
-            batch.pop("attention_mask", None)  # all ones
-        return batch
+        lengths = [len(row) for row in columns[self.model.main_input_name]]
+        if packed and len(set(lengths)) > 1 and min(lengths):
+            data: dict[str, Any] = {
+                name: torch.tensor([[value for row in column for value in row]])
+                for name, column in columns.items()
+                if name in PER_TOKEN
+            }
+            data["attention_mask"] = Packed(tuple(lengths))
+        else:
+            padding = {name: before[name] for name in PADDING if before.get(name)}
+            if padding.get("padding") == "max_length":
+                padding["max_length"] = before.get("max_length") or self.longest
+            data = self.tokenizer.pad(columns, return_tensors="pt", **padding).data
+            if len(set(lengths)) == 1 and data[self.model.main_input_name].shape[1] in lengths:
+                data.pop("attention_mask", None)  # all ones
+        made = Rows(data, encoded.encodings and [encoded.encodings[row] for row in rows])
+        if isinstance(encoded, Rows):
+            made.items, owners = encoded.items, encoded.owners
+            made.owners = [row if owners is None else owners[row] for row in rows]
+        return made
 
     def stream(
         self, items: Any, before: dict[str, Any], after: dict[str, Any], batch_size: int | None
@@ -239,14 +295,14 @@ class Pipeline:
         for kind in cls.__mro__:
             if step in vars(kind):
                 parameters = list(inspect.signature(vars(kind)[step]).parameters.values())[2:]
-                names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+                names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "inputs"}
                 if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                     break
         return frozenset(names) - BETWEEN_STEPS
 
     @classmethod
     def call_arguments(cls) -> frozenset[str]:
-        return cls.keywords_of("preprocess") | cls.keywords_of("postprocess")
+        return cls.keywords_of("preprocess") | cls.keywords_of(cls.last_step)
 
     def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of a call under our names; TypeError for unknown ones. A subclass checks their values too."""
@@ -255,7 +311,7 @@ class Pipeline:
 
     def steps_of(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """(arguments of preprocess, arguments of postprocess)"""
-        after = self.keywords_of("postprocess")
+        after = self.keywords_of(self.last_step)
         return {k: v for k, v in arguments.items() if k not in after}, {
             k: v for k, v in arguments.items() if k in after
         }
@@ -328,6 +384,50 @@ class Pipeline:
         given = {key: arguments.pop(key) for key in for_card if key in arguments}
         with tempfile.TemporaryDirectory() as folder:
             return save(self, folder, given, arguments, repo_id)
+
+
+class ManyRows(Pipeline):
+    """Base of the tasks in which an input becomes several rows: windows of a long text, or pairs of texts.
+
+    A subclass writes preprocess, which gives Rows with items and owners, part and join.
+    """
+
+    last_step = "join"
+
+    def parts(self, outputs: Any, inputs: Rows) -> list[Any]:
+        """What join needs of each row."""
+        raise NotImplementedError
+
+    def join(self, item: Any, parts: list[Any]) -> Any:
+        """The answer of one input from its rows, in their order. Its keywords become arguments of a call."""
+        raise NotImplementedError
+
+    def postprocess(self, outputs: Any, inputs: Any = None, **arguments: Any) -> list[Any]:
+        """The answers of all inputs, whose rows are all there. arguments: those of join."""
+        found: dict[int, list[Any]] = {}
+        for owner, part in zip(inputs.owners, self.parts(outputs, inputs), strict=True):
+            found.setdefault(owner, []).append(part)
+        return [self.join(item, found[number], **arguments) for number, item in enumerate(inputs.items)]
+
+    def answer_one(self, item: Any, before: dict[str, Any], after: dict[str, Any]) -> Any:
+        ((_, answer),) = self.numbered_answers([item], before, after, self.batch_size)
+        return answer
+
+    def numbered_answers(
+        self, items: Sequence[Any], before: dict[str, Any], after: dict[str, Any], batch_size: int | None
+    ) -> Iterator[tuple[int, Any]]:
+        for start in range(0, len(items), WINDOW):
+            encoded = self.encode_rows(items[start : start + WINDOW], before)
+            assert isinstance(encoded, Rows) and encoded.owners is not None
+            left, found = Counter(encoded.owners), dict[int, dict[int, Any]]()
+            for rows, inputs in self.batches(encoded, before, batch_size):
+                for row, part in zip(rows, self.parts(self.forward(inputs), inputs), strict=True):
+                    owner = encoded.owners[row]
+                    found.setdefault(owner, {})[row] = part
+                    left[owner] -= 1
+                    if not left[owner]:
+                        parts = found.pop(owner)
+                        yield start + owner, self.join(encoded.items[owner], [parts[r] for r in sorted(parts)], **after)
 
 
 class SizedIterator:

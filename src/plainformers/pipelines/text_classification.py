@@ -113,6 +113,7 @@ class TextClassificationPipeline(Pipeline):
     def postprocess(
         self,
         outputs: SequenceClassifierOutput,
+        inputs: Any = None,
         *,
         top_k: int | Literal["best", "all"] | None = "best",
         function_to_apply: str | None = None,
