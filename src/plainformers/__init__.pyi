@@ -52,8 +52,13 @@ from .outputs import (
     ModelOutput as ModelOutput,
 )
 from .pipelines import (
+    FeatureExtractionPipeline as FeatureExtractionPipeline,
+    FillMaskPipeline as FillMaskPipeline,
     Pipeline as Pipeline,
+    SentenceSimilarityPipeline as SentenceSimilarityPipeline,
     TextClassificationPipeline as TextClassificationPipeline,
+    TextRankingPipeline as TextRankingPipeline,
+    ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
     pipeline as pipeline,
 )
 from .sequences import (

@@ -103,7 +103,8 @@ _PUBLIC: dict[str, str] = {
     "config": "Config PretrainedConfig PreTrainedConfig",
     "model": "Model PreTrainedModel",
     "tokenizer_training": "train_tokenizer",
-    "pipelines": "Pipeline TextClassificationPipeline pipeline",
+    "pipelines": "FeatureExtractionPipeline FillMaskPipeline Pipeline SentenceSimilarityPipeline "
+    "TextClassificationPipeline TextRankingPipeline ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache",
     "outputs": "ModelOutput",

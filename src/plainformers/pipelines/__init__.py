@@ -10,9 +10,24 @@ from ..aliases import did_you_mean, resolve_keywords
 
 if TYPE_CHECKING:
     from .base import Pipeline
+    from .feature_extraction import FeatureExtractionPipeline
+    from .fill_mask import FillMaskPipeline
+    from .sentence_similarity import SentenceSimilarityPipeline
     from .text_classification import TextClassificationPipeline
+    from .text_ranking import TextRankingPipeline
+    from .zero_shot_classification import ZeroShotClassificationPipeline
 
-__all__ = ["TASKS", "Pipeline", "TextClassificationPipeline", "pipeline"]
+__all__ = [
+    "TASKS",
+    "FeatureExtractionPipeline",
+    "FillMaskPipeline",
+    "Pipeline",
+    "SentenceSimilarityPipeline",
+    "TextClassificationPipeline",
+    "TextRankingPipeline",
+    "ZeroShotClassificationPipeline",
+    "pipeline",
+]
 
 
 class Task(NamedTuple):
@@ -29,6 +44,13 @@ TASKS: dict[str, Task] = {
         "sequence-classification",
         "plainformers/sentiment-english",
     ),
+    "fill-mask": Task("fill_mask", "FillMaskPipeline", "masked-lm", None),
+    "zero-shot-classification": Task(
+        "zero_shot_classification", "ZeroShotClassificationPipeline", "sequence-classification", None
+    ),
+    "text-ranking": Task("text_ranking", "TextRankingPipeline", "sequence-classification", None),
+    "feature-extraction": Task("feature_extraction", "FeatureExtractionPipeline", "base", None),
+    "sentence-similarity": Task("sentence_similarity", "SentenceSimilarityPipeline", "base", None),
 }
 TASK_ALIASES = {"sentiment-analysis": "text-classification"}
 
@@ -36,12 +58,12 @@ TASK_ALIASES = {"sentiment-analysis": "text-classification"}
 # fmt: off
 ELSEWHERE = (
     "any-to-any", "audio-classification", "automatic-speech-recognition", "conversational", "depth-estimation",
-    "document-question-answering", "feature-extraction", "fill-mask", "image-classification",
+    "document-question-answering", "image-classification",
     "image-feature-extraction", "image-segmentation", "image-text-to-text", "image-to-image", "image-to-text",
     "keypoint-matching", "mask-generation", "ner", "object-detection", "question-answering", "summarization",
     "table-question-answering", "text-generation", "text-to-audio", "text-to-speech", "text2text-generation",
     "token-classification", "translation", "video-classification", "visual-question-answering", "vqa",
-    "zero-shot-audio-classification", "zero-shot-classification", "zero-shot-image-classification",
+    "zero-shot-audio-classification", "zero-shot-image-classification",
     "zero-shot-object-detection",
 )
 # fmt: on
@@ -107,6 +129,8 @@ def pipeline(
 
     device = device_map if device is None else device
     model = TASKS[task].model if model is None else model
+    if model is None:
+        raise ValueError(f"{task} has no default model: name one, pipeline({task!r}, model=…).")
     where = {"revision": revision, "token": token, **(model_kwargs or {})}
     if isinstance(model, (str, os.PathLike)):
         name, model = model, load_model(task, model, config, kind.as_device(device), dtype, where)
@@ -156,7 +180,8 @@ def infer_task(model: Any, config: Any, revision: Any, token: Any, model_kwargs:
         classes = getattr(config, "architectures", None) or []
     else:
         classes = [kind.__name__ for kind in type(model).__mro__]
-    endings = {AUTO_CLASSES[task.head].removeprefix("AutoModel"): name for name, task in TASKS.items()}
+    endings = {AUTO_CLASSES[task.head].removeprefix("AutoModel"): name for name, task in reversed(TASKS.items())}
+    endings["Model"] = endings.pop("")  # comes last, and a base model is no other kind
     for name in classes:
         for ending, task in endings.items():
             if name.endswith(ending):
@@ -179,8 +204,9 @@ def load_model(task: str, name: Any, config: Any, device: Any, dtype: Any, argum
         logging.once(f"{task} uses its default model, {name}.", logging.INFO)
     given = {"dtype": dtype, "device_map": device, **arguments, "output_loading_info": True}
     model, info = auto_class.from_pretrained(name, config=config, **{k: v for k, v in given.items() if v is not None})
-    lacking = ", ".join(sorted(info["missing_keys"])[:4])
-    if lacking:
+    # hidden states need no pooler, and many checkpoints have none
+    missing = [key for key in info["missing_keys"] if TASKS[task].head != "base" or "pooler." not in key]
+    if lacking := ", ".join(sorted(missing)[:4]):
         raise ValueError(
             f"{name} has no trained head for {task}: its checkpoint lacks {lacking}, so the answers "
             f"would be random. Use a model that was trained for {task}, or train this one first. (A model "

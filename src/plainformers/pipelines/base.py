@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import logging
-from ..aliases import resolve_keywords
+from ..aliases import did_you_mean, resolve_keywords
 from ..arguments import as_device, as_dtype
 from ..batching import in_order, map_in_windows, plan_batches
 from ..encoding import BatchEncoding
@@ -133,6 +133,31 @@ class Pipeline:
         padding=False and return_tensors=None: rows as they are, in lists. Other keywords become arguments of a call.
         """
         raise NotImplementedError
+
+    def tokenise(
+        self,
+        texts: Any,
+        *,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        **options: Any,
+    ) -> BatchEncoding:
+        """A text, a pair (a tuple), or a list of either, by the tokenizer, whose arguments these are.
+
+        What is longer than the model takes is cut, which is said once; with truncation=False it is an error.
+        """
+        unasked = truncation is None and max_length is None
+        if max_length is None and truncation is not False:
+            max_length = self.longest
+            truncation = max_length is not None if truncation is None else truncation
+        given = texts if isinstance(texts, tuple) else (texts,)
+        encoded = self.tokenizer(*given, truncation=truncation, max_length=max_length, **options)
+        if unasked and any(len(row) == max_length and row.overflowing for row in encoded.encodings or ()):
+            logging.once(
+                f"A text was cut to the {max_length} tokens that {self.model.name_or_path or 'the model'} takes. "
+                "truncation=True says that this is meant, truncation=False makes it an error."
+            )
+        return encoded
 
     def forward(self, inputs: Mapping[str, Any]) -> Any:
         """The model's output, on its device; evaluated without dropout and without a graph."""
@@ -428,6 +453,45 @@ class ManyRows(Pipeline):
                     if not left[owner]:
                         parts = found.pop(owner)
                         yield start + owner, self.join(encoded.items[owner], [parts[r] for r in sorted(parts)], **after)
+
+
+def read_text(item: Any, number: int | None, what: str = "") -> str:
+    """The input as it is, when it is a text; TypeError otherwise. what: a further sentence for it."""
+    if isinstance(item, str):
+        return item
+    where = "The input" if number is None else f"Input {number}"
+    raise TypeError(f"{where} must be a text (str), not {type(item).__name__}: {item!r:.80}.{what}")
+
+
+def read_fields(item: Any, number: int | None, names: Sequence[str], example: str) -> dict[str, Any]:
+    """The input as it is, when it is a dict with exactly these names; TypeError otherwise."""
+    where = "The input" if number is None else f"Input {number}"
+    if not isinstance(item, Mapping):
+        raise TypeError(f"{where} must be a dict such as {example}, not {type(item).__name__}: {item!r:.80}.")
+    for name in item:
+        if name not in names:
+            raise TypeError(f"{where} has the key {name!r}.{did_you_mean(str(name), names)} It must be {example}.")
+    if lacking := [name for name in names if name not in item]:
+        raise TypeError(f"{where} lacks {' and '.join(map(repr, lacking))}. It must be {example}.")
+    return dict(item)
+
+
+def read_texts_of(item: Any, number: int | None, one: str, many: str) -> dict[str, Any]:
+    """The input as it is, when it is {one: a text, many: texts}; TypeError otherwise."""
+    example = f'{{"{one}": "…", "{many}": ["…", "…"]}}'
+    given = read_fields(item, number, (one, many), example)
+    texts = [given[one], *(given[many] if isinstance(given[many], (list, tuple)) else [None])]
+    if len(texts) < 2 or not all(isinstance(text, str) for text in texts):
+        where = "The input" if number is None else f"Input {number}"
+        raise TypeError(f"{where} must be {example}, with at least one text in the list, not {item!r:.80}.")
+    return given
+
+
+def check_count(value: Any, name: str, none: str = "all") -> int | None:
+    """A number from 1, or None; ValueError otherwise."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"{name} must be a number from 1, or None for {none}, got {value!r}.")
+    return value
 
 
 class SizedIterator:

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import torch
 
-from .. import logging
 from ..aliases import did_you_mean
 from ..encoding import BatchEncoding
 from ..outputs import SequenceClassifierOutput
@@ -70,12 +69,8 @@ class TextClassificationPipeline(Pipeline):
         """
         several = isinstance(inputs, (list, tuple))
         texts = [self.read(item, i) for i, item in enumerate(inputs)] if several else self.read(inputs)
-        unasked = truncation is None and max_length is None
-        if max_length is None and truncation is not False:
-            max_length = self.longest
-            truncation = max_length is not None if truncation is None else truncation
-        encoded = self.tokenizer(
-            *(texts if isinstance(texts, tuple) else (texts,)),
+        return self.tokenise(
+            texts,
             add_special_tokens=add_special_tokens,
             padding=padding,
             truncation=truncation,
@@ -87,12 +82,6 @@ class TextClassificationPipeline(Pipeline):
             return_attention_mask=return_attention_mask,
             return_tensors=return_tensors,
         )
-        if unasked and any(len(row) == max_length and row.overflowing for row in encoded.encodings or ()):
-            logging.once(
-                f"A text was cut to the {max_length} tokens that {self.model.name_or_path or 'the model'} takes. "
-                "truncation=True says that this is meant, truncation=False makes it an error."
-            )
-        return encoded
 
     def scores(self, outputs: SequenceClassifierOutput, *, function_to_apply: str | None = None) -> torch.Tensor:
         """The scores [B, N] of the logits.
