@@ -183,6 +183,8 @@ def infer_task(model: Any, config: Any, revision: Any, token: Any, model_kwargs:
     endings = {AUTO_CLASSES[task.head].removeprefix("AutoModel"): name for name, task in reversed(TASKS.items())}
     endings["Model"] = endings.pop("")  # comes last, and a base model is no other kind
     for name in classes:
+        if name == "Model" or name.endswith(("PreTrainedModel", "HeadModel", "HeadsModel")):
+            continue  # ends as a base model does, and is none
         for ending, task in endings.items():
             if name.endswith(ending):
                 return task, config
