@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from zoo import CASES, ROWS, config_for, draw, draw_weight, flatten_outputs, make_inputs
+from zoo import CASES, ROWS, SECOND, config_for, draw, draw_weight, flatten_outputs, make_inputs
 
 import plainformers
 from plainformers import auto, standalone
@@ -29,7 +29,7 @@ from plainformers.registry import MODELS, Entry
 ROOT = Path(__file__).parent.parent
 EVERY = pytest.mark.parametrize(("row", "head"), CASES, ids=[f"{row.name}-{head}" for row, head in CASES])
 EACH = pytest.mark.parametrize("model_type", sorted(MODELS))
-LABELS = ("labels", "next_sentence_label", "start_positions", "end_positions")
+LABELS = ("labels", *SECOND.values(), "start_positions", "end_positions")
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids")
 TINY = {"vocab_size": 19, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
 
@@ -77,7 +77,8 @@ def test_an_ejected_file_is_little_more_than_the_model_file(model_type, files):
     assert len(text.splitlines()) <= len(source.splitlines()) + (700 if whole else 450)
     assert text == eject(model_type)
     first, docstring = text.splitlines()[0], source[: source.index('"""', 3) + 3]
-    assert first == f"# Ejected from plainformers {plainformers.__version__}: src/plainformers/models/{model_type}.py"
+    place = f"src/plainformers/models/{MODELS[model_type].file}.py"
+    assert first == f"# Ejected from plainformers {plainformers.__version__}: {place}"
     assert text.lower().count("plainformers") == first.count("plainformers") == 2
     assert text.startswith(f"{first}\n{docstring}\n\nimport ")
     after_imports = source[source.index("\n# ---- Configuration\n") :]
@@ -140,14 +141,16 @@ def test_the_base_of_the_models_is_a_page():
 @EACH
 def test_the_stand_in_has_all_that_the_families_set(model_type):
     """What a model file says of itself must not fall on deaf ears."""
-    for kind in ours(model_type)["HEADS"].values():
+    for kind in map(ours(model_type).get, MODELS[model_type].heads.values()):
         for part in kind.__mro__[: kind.__mro__.index(Model)]:
             told = {name for name, value in vars(part).items() if not callable(value) and not name.startswith("_")}
             assert {name for name in told if hasattr(Model, name)} <= set(dir(standalone.Model)), part
 
 
 def test_unknown_model_types():
-    with pytest.raises(ValueError, match=r"no model type 'brt'. Did you mean 'bert'\? There are bert, distilbert"):
+    with pytest.raises(
+        ValueError, match=r"no model type 'brt'. Did you mean 'bert'\? There are .*bert, camembert, distilbert"
+    ):
         eject("brt")
 
 
@@ -283,7 +286,7 @@ def turn(inputs):
 
 def make_case(row, head, folder):
     """Saves our model and its inputs; the variants that both are asked."""
-    kind = ours(row.model_type)["HEADS"][head]
+    kind = ours(row.model_type)[MODELS[row.model_type].heads[head]]
     with torch.device("meta"):
         empty = kind(kind.config_class(**config_for(row, head)))
     state = {name: draw_weight(name, tuple(value.shape)) for name, value in empty.state_dict().items()}
@@ -316,20 +319,21 @@ def make_case(row, head, folder):
                 for kernel in ("sdpa", "eager"):
                     variants[f"{name}-{kernel}"] = plain | {"attention_mask": mask}, {"kernel": kernel}
             embedded = {name: value for name, value in plain.items() if name != "input_ids"}
-            C = row.config.get("hidden_size") or row.config["dim"]
+            C = row.config.get("embedding_size") or row.config.get("hidden_size") or row.config["dim"]
             variants["embedded"] = embedded | {"inputs_embeds": draw("embedded", (3, T, C))}, {"kernel": "sdpa"}
     if head == next((one for one in row.heads if one != "base"), None):
         variants["train"] = full, {"kernel": "sdpa", "train": True}
         variants["train-eager"] = full, {"kernel": "eager", "train": True}
         variants["checkpointing"] = full, {"kernel": "sdpa", "train": True, "checkpointing": True}
-    if row.decoder:
+    cached = row.decoder and head in ("base", "causal-lm")
+    if cached:
         steps = {"steps": [(0, 3), (3, 4), (4, 6)], "flags": {"use_cache": True}}
         for kernel in ("sdpa", "eager"):
             variants[f"steps-{kernel}"] = turn(plain), {"kernel": kernel} | steps
     if not row.cross and head != "multiple-choice":
         real = plain["attention_mask"].bool()
         packed = {name: value[real][None] for name, value in bare.items()}
-        flags = {"use_cache": False} if row.decoder else {}
+        flags = {"use_cache": False} if cached else {}
         for kernel in ("sdpa", "eager"):
             settings = {"kernel": kernel, "lengths": real.sum(-1).tolist(), "flags": flags}
             variants[f"packed-{kernel}"] = packed, settings

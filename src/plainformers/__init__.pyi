@@ -25,6 +25,17 @@ from .encoding import (
 from .model import (
     Model as Model,
 )
+from .models.albert import (
+    AlbertConfig as AlbertConfig,
+    AlbertForMaskedLM as AlbertForMaskedLM,
+    AlbertForMultipleChoice as AlbertForMultipleChoice,
+    AlbertForPreTraining as AlbertForPreTraining,
+    AlbertForQuestionAnswering as AlbertForQuestionAnswering,
+    AlbertForSequenceClassification as AlbertForSequenceClassification,
+    AlbertForTokenClassification as AlbertForTokenClassification,
+    AlbertModel as AlbertModel,
+    AlbertPreTrainedModel as AlbertPreTrainedModel,
+)
 from .models.bert import (
     BertConfig as BertConfig,
     BertForMaskedLM as BertForMaskedLM,
@@ -47,6 +58,35 @@ from .models.distilbert import (
     DistilBertForTokenClassification as DistilBertForTokenClassification,
     DistilBertModel as DistilBertModel,
     DistilBertPreTrainedModel as DistilBertPreTrainedModel,
+)
+from .models.roberta import (
+    CamembertConfig as CamembertConfig,
+    CamembertForCausalLM as CamembertForCausalLM,
+    CamembertForMaskedLM as CamembertForMaskedLM,
+    CamembertForMultipleChoice as CamembertForMultipleChoice,
+    CamembertForQuestionAnswering as CamembertForQuestionAnswering,
+    CamembertForSequenceClassification as CamembertForSequenceClassification,
+    CamembertForTokenClassification as CamembertForTokenClassification,
+    CamembertModel as CamembertModel,
+    CamembertPreTrainedModel as CamembertPreTrainedModel,
+    RobertaConfig as RobertaConfig,
+    RobertaForCausalLM as RobertaForCausalLM,
+    RobertaForMaskedLM as RobertaForMaskedLM,
+    RobertaForMultipleChoice as RobertaForMultipleChoice,
+    RobertaForQuestionAnswering as RobertaForQuestionAnswering,
+    RobertaForSequenceClassification as RobertaForSequenceClassification,
+    RobertaForTokenClassification as RobertaForTokenClassification,
+    RobertaModel as RobertaModel,
+    RobertaPreTrainedModel as RobertaPreTrainedModel,
+    XLMRobertaConfig as XLMRobertaConfig,
+    XLMRobertaForCausalLM as XLMRobertaForCausalLM,
+    XLMRobertaForMaskedLM as XLMRobertaForMaskedLM,
+    XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice,
+    XLMRobertaForQuestionAnswering as XLMRobertaForQuestionAnswering,
+    XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification,
+    XLMRobertaForTokenClassification as XLMRobertaForTokenClassification,
+    XLMRobertaModel as XLMRobertaModel,
+    XLMRobertaPreTrainedModel as XLMRobertaPreTrainedModel,
 )
 from .outputs import (
     ModelOutput as ModelOutput,

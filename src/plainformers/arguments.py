@@ -115,11 +115,11 @@ def explain(config: Any, given: dict[str, Any], error: str) -> str | None:
             if len(outside):
                 where = outside[0].tolist()
                 return f"{name}{where} is {int(ids[tuple(where)])}; in this model, {what} go from 0 to {size - 1}."
-    most, ids = getattr(config, "max_position_embeddings", None), given.get("input_ids")
+    most, ids = getattr(config, "longest_input", None), given.get("input_ids")
     shapes = {name: list(value.shape) for name, value in given.items() if isinstance(value, Tensor)}
     if isinstance(ids, Tensor) and most is not None and ids.shape[-1] > most:
         return (
-            f"The input is {ids.shape[-1]} tokens long; this model has {most} positions. "
+            f"The input is {ids.shape[-1]} tokens long; this model takes {most}. "
             f"Cut it: tokenizer(text, truncation=True, max_length={most})."
         )
     if found := re.fullmatch(r"Target (-?\d+) is out of bounds\.", error):

@@ -206,6 +206,11 @@ class Config:
             self.extra[name] = value
 
     @property
+    def longest_input(self) -> int | None:
+        """Tokens of the longest input that the model takes; None: no limit is known."""
+        return getattr(self, "max_position_embeddings", None)
+
+    @property
     def num_labels(self) -> int:
         return len(self.id2label)
 

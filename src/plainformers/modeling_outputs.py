@@ -1,7 +1,9 @@
 """The names of model outputs that users import from a module of this name; they are those of outputs.py."""
 
 from .outputs import (
+    AlbertForPreTrainingOutput,
     BaseModelOutput,
+    BaseModelOutputWithPooling,
     BaseModelOutputWithPoolingAndCrossAttentions,
     CausalLMOutput,
     CausalLMOutputWithCrossAttentions,
@@ -14,9 +16,8 @@ from .outputs import (
     TokenClassifierOutput,
 )
 
-BaseModelOutputWithPooling = BaseModelOutputWithPoolingAndCrossAttentions
-
 __all__ = [
+    "AlbertForPreTrainingOutput",
     "BaseModelOutput",
     "BaseModelOutputWithPooling",
     "BaseModelOutputWithPoolingAndCrossAttentions",

@@ -89,6 +89,24 @@ class PreTrainingOutput(ModelOutput):
 
 
 @dataclass
+class AlbertForPreTrainingOutput(ModelOutput):
+    loss: Tensor | None = None
+    prediction_logits: Tensor | None = None  # [B, T, V]
+    sop_logits: Tensor | None = None  # [B, 2]
+    hidden_states: HiddenStates | None = None
+    attentions: Attentions | None = None
+    loss_count: Tensor | None = outside_tuple()
+
+
+@dataclass
+class BaseModelOutputWithPooling(ModelOutput):
+    last_hidden_state: Tensor | None = None  # [B, T, C]
+    pooler_output: Tensor | None = None  # [B, C]
+    hidden_states: HiddenStates | None = None
+    attentions: Attentions | None = None
+
+
+@dataclass
 class LogitsOutput(ModelOutput):
     """Logits of any head that makes one kind: words [B, T, V], token labels [B, T, N], sequence labels [B, N]."""
 

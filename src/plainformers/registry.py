@@ -42,6 +42,58 @@ MODELS: dict[str, Entry] = {
             "question-answering": "DistilBertForQuestionAnswering",
         },
     ),
+    "albert": Entry(
+        "albert",
+        "AlbertConfig",
+        {
+            "base": "AlbertModel",
+            "pretraining": "AlbertForPreTraining",
+            "masked-lm": "AlbertForMaskedLM",
+            "sequence-classification": "AlbertForSequenceClassification",
+            "multiple-choice": "AlbertForMultipleChoice",
+            "token-classification": "AlbertForTokenClassification",
+            "question-answering": "AlbertForQuestionAnswering",
+        },
+    ),
+    "roberta": Entry(
+        "roberta",
+        "RobertaConfig",
+        {
+            "base": "RobertaModel",
+            "causal-lm": "RobertaForCausalLM",
+            "masked-lm": "RobertaForMaskedLM",
+            "sequence-classification": "RobertaForSequenceClassification",
+            "multiple-choice": "RobertaForMultipleChoice",
+            "token-classification": "RobertaForTokenClassification",
+            "question-answering": "RobertaForQuestionAnswering",
+        },
+    ),
+    "xlm-roberta": Entry(
+        "roberta",
+        "XLMRobertaConfig",
+        {
+            "base": "XLMRobertaModel",
+            "causal-lm": "XLMRobertaForCausalLM",
+            "masked-lm": "XLMRobertaForMaskedLM",
+            "sequence-classification": "XLMRobertaForSequenceClassification",
+            "multiple-choice": "XLMRobertaForMultipleChoice",
+            "token-classification": "XLMRobertaForTokenClassification",
+            "question-answering": "XLMRobertaForQuestionAnswering",
+        },
+    ),
+    "camembert": Entry(
+        "roberta",
+        "CamembertConfig",
+        {
+            "base": "CamembertModel",
+            "causal-lm": "CamembertForCausalLM",
+            "masked-lm": "CamembertForMaskedLM",
+            "sequence-classification": "CamembertForSequenceClassification",
+            "multiple-choice": "CamembertForMultipleChoice",
+            "token-classification": "CamembertForTokenClassification",
+            "question-answering": "CamembertForQuestionAnswering",
+        },
+    ),
 }
 
 # model_type -> the tokenizer class for folders whose tokenizer files name none
@@ -70,6 +122,8 @@ TOKENIZERS: dict[str, str] = {
 MODEL_NAMES: dict[str, tuple[str, ...]] = {
     "bert": ("BertPreTrainedModel",),
     "distilbert": ("DistilBertPreTrainedModel",),
+    "albert": ("AlbertPreTrainedModel",),
+    "roberta": ("RobertaPreTrainedModel", "XLMRobertaPreTrainedModel", "CamembertPreTrainedModel"),
 }
 
 # head -> the Auto class that makes it

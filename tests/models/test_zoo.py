@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from zoo import CASES, ROWS, Row, config_for, draw_weight, flatten_outputs, make_inputs, summarise_gradients
+from zoo import CASES, ROWS, SECOND, Row, config_for, draw_weight, flatten_outputs, make_inputs, summarise_gradients
 
 from plainformers import Packed, auto
 from plainformers.attention import KERNELS
@@ -18,13 +18,13 @@ from plainformers.registry import MODELS
 GOLDEN = Path(__file__).parent / "golden"
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 EVERY = pytest.mark.parametrize(("row", "head"), CASES, ids=[f"{row.name}-{head}" for row, head in CASES])
-LABELS = ("labels", "next_sentence_label", "start_positions", "end_positions")
-PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids")
+LABELS = ("labels", *SECOND.values(), "start_positions", "end_positions")
+PER_TOKEN = {"input_ids", "attention_mask", "token_type_ids"}
 
 
 def model_class(row: Row, head: str):
     entry = MODELS[row.model_type]
-    return auto.model_module(entry).HEADS[head]
+    return getattr(auto.model_module(entry), entry.heads[head])
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +104,21 @@ def test_loss_and_gradients_equal_the_reference(row, head, case):
     torch.testing.assert_close(out.loss, expected["loss"], **CLOSE)
     assert out.loss_count is not None and out.loss_count > 0
     out.loss.backward()
-    got = summarise_gradients(model)
+    got = summarise_gradients(model, every=True)
     # version 5 of the reference trains DistilBERT's sines; the paper, version 4 and we do not
     fixed = (
         {"gradient.distilbert.embeddings.position_embeddings.weight"}
         if row.config.get("sinusoidal_pos_embds")
         else set()
     )
-    assert got.keys() == {name for name in expected if name.startswith("gradient.")} - fixed
-    for name, value in got.items():
-        torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+    wanted = {name for name in expected if name.startswith("gradient.")} - fixed
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    seen = {id(parameters[name.removeprefix("gradient.")]) for name in wanted}
+    assert seen == {id(parameters[name.removeprefix("gradient.")]) for name in got}
+    for name in wanted:
+        torch.testing.assert_close(
+            got[name], expected[name], atol=2e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 @EVERY
@@ -156,7 +161,7 @@ def test_cached_decoding_equals_the_full_pass(row, side, golden, tmp_path):
     inputs = without_labels(make_inputs(row, "causal-lm"))
     if side == "left":
         lengths = inputs["attention_mask"].sum(-1).tolist()
-        for name in PER_TOKEN:
+        for name in PER_TOKEN & inputs.keys():
             inputs[name] = torch.stack([v.roll(6 - n) for v, n in zip(inputs[name], lengths, strict=True)])
     full = model(**inputs, use_cache=False)
     assert full.past_key_values is None
@@ -214,7 +219,7 @@ def test_packed_equals_padded(row, head, case):
     mask = inputs["attention_mask"].bool()
     packed = {name: value[mask][None] for name, value in inputs.items() if name in PER_TOKEN}
     packed["attention_mask"] = Packed(tuple(mask.sum(-1).tolist()))
-    cached = {"use_cache": False} if row.decoder else {}
+    cached = {"use_cache": False} if row.decoder and head in ("base", "causal-lm") else {}
     padded = flatten_outputs(model(**inputs, **cached))
     for kernel in ("sdpa", "eager"):
         model.set_attn_implementation(kernel)
@@ -259,7 +264,9 @@ def test_random_weights_are_drawn_by_the_config(row, head):
         if isinstance(module, torch.nn.LayerNorm):
             assert (module.weight == 1).all() and (module.bias == 0).all(), name
         elif isinstance(module, torch.nn.Linear):
-            assert 0.3 < module.weight.std() < 0.7 and (module.bias == 0).all(), name
+            near = 0.3 if module.weight.numel() < 32 else 0.2  # few numbers spread more
+            assert abs(module.weight.std() - 0.5) < near, name
+            assert module.bias is None or (module.bias == 0).all(), name
         elif isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
             assert (module.weight[module.padding_idx] == 0).all() and module.weight[1:].std() > 0.4, name
 
@@ -279,7 +286,9 @@ def test_gradient_checkpointing_changes_nothing(row, head, case):
     model.gradient_checkpointing_enable()
     assert model.is_gradient_checkpointing
     model(**inputs).loss.backward()
-    for name, value in summarise_gradients(model).items():
+    for name, value in summarise_gradients(model, every=True).items():
+        if name not in expected:  # a second name of a parameter that is compared under its first
+            continue
         torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 

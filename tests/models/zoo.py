@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-PREFIXES = ("bert", "distilbert")  # base_model_prefix of every family
-NORMS = r"(LayerNorm|layer_norm)\.weight$"
+PREFIXES = ("bert", "distilbert", "roberta", "albert")  # base_model_prefix of every family
+NORMS = r"(LayerNorm|[Ll]ayer_norm)\.weight$"
+SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
 BERT_HEADS = (
     "base",
@@ -59,6 +60,12 @@ class Row:
     cross: bool = False  # reads an encoder's output
     head_mask: bool = False  # compared under a head mask too, with the last version that honoured one
 
+
+ROBERTA_HEADS = tuple(h for h in BERT_HEADS if h not in ("pretraining", "next-sentence"))
+ROBERTA = BERT | {"max_position_embeddings": 14, "type_vocab_size": 1, "pad_token_id": 1, "num_labels": 3}
+
+ALBERT = BERT | {"embedding_size": 10, "num_labels": 3}
+ALBERT_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sentence"))
 
 ROWS = (
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
@@ -107,6 +114,36 @@ ROWS = (
         ("sequence-classification",),
         "unitary/toxic-bert",
     ),
+    Row("roberta", "roberta", ROBERTA, ROBERTA_HEADS, "FacebookAI/roberta-base"),
+    Row("xlm-roberta", "xlm-roberta", ROBERTA, ROBERTA_HEADS, "FacebookAI/xlm-roberta-base"),
+    Row("camembert", "camembert", ROBERTA | {"pad_token_id": 2}, ROBERTA_HEADS, "almanach/camembert-base"),
+    Row(
+        "roberta-decoder-cross-attention",
+        "roberta",
+        ROBERTA | {"is_decoder": True, "add_cross_attention": True, "tie_word_embeddings": False},
+        ("base", "causal-lm"),
+        "patrickvonplaten/roberta2roberta-share-cnn_dailymail-fp16",
+        decoder=True,
+        cross=True,
+    ),
+    Row(
+        "roberta-decoder-types",
+        "roberta",
+        ROBERTA | {"is_decoder": True, "type_vocab_size": 2, "hidden_act": "gelu_new", "classifier_dropout": 0.2},
+        ("causal-lm", "sequence-classification"),
+        "FacebookAI/roberta-base-openai-detector",
+        decoder=True,
+    ),
+    Row("albert", "albert", ALBERT, ALBERT_HEADS, "albert/albert-base-v2"),
+    Row(
+        "albert-groups",
+        "albert",
+        ALBERT
+        | {"num_hidden_groups": 2, "inner_group_num": 2, "hidden_act": "gelu"}
+        | {"tie_word_embeddings": False, "type_vocab_size": 1},
+        ("base", "masked-lm", "sequence-classification"),
+        "rxnmapper",
+    ),
     Row(
         "distilbert",
         "distilbert",
@@ -134,8 +171,8 @@ ROWS = (
 
 
 def config_for(row: Row, head: str) -> dict[str, Any]:
-    """An answer has a first and a last token, whatever the number of labels; the reference wants it said."""
-    return row.config | ({"num_labels": 2} if head == "question-answering" else {})
+    """An answer has a first and a last token, sentences are in order or not; the reference wants it said."""
+    return row.config | ({"num_labels": 2} if head in ("question-answering", "pretraining") else {})
 
 
 CASES = [(row, head) for row in ROWS for head in row.heads]
@@ -168,7 +205,9 @@ def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
     lengths = LENGTHS * choices
     B, T, V = len(lengths), max(lengths), row.config["vocab_size"]
     mask = (torch.arange(T)[None] < torch.tensor(lengths)[:, None]).long()
-    inputs = {"input_ids": draw_ids("input_ids", (B, T), 3, V) * mask, "attention_mask": mask}
+    padding = row.config.get("pad_token_id", 0)
+    ids = torch.where(mask == 1, draw_ids("input_ids", (B, T), 3, V), padding)
+    inputs = {"input_ids": ids, "attention_mask": mask}
     if row.config.get("type_vocab_size", 1) > 1:
         inputs["token_type_ids"] = draw_ids("token_type_ids", (B, T), 0, 2) * mask
     if row.cross:
@@ -187,7 +226,7 @@ def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tens
         return {"labels": words}
     if head == "pretraining":
         return {"labels": words} | (
-            {"next_sentence_label": draw_ids("next", (B,), 0, 2)} if row.model_type == "bert" else {}
+            {SECOND[row.model_type]: draw_ids("next", (B,), 0, 2)} if row.model_type in SECOND else {}
         )
     if head == "next-sentence":
         return {"labels": draw_ids("next", (B,), 0, 2)}
@@ -217,12 +256,15 @@ def flatten_outputs(out: Any) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in flat.items()}
 
 
-def summarise_gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Per parameter with a gradient: its norm and its product with a drawn direction."""
+def summarise_gradients(model: torch.nn.Module, every: bool = False) -> dict[str, torch.Tensor]:
+    """Per parameter with a gradient: its norm and its product with a drawn direction.
+
+    every: under each of its names; the libraries need not agree on which of them is the first.
+    """
     return {
         f"gradient.{name}": torch.stack(
             [p.grad.norm(), (p.grad * draw(f"direction {name}", tuple(p.shape), 1.0)).sum()]
         )
-        for name, p in model.named_parameters()
+        for name, p in model.named_parameters(remove_duplicate=not every)
         if p.grad is not None
     }

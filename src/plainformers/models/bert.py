@@ -332,7 +332,7 @@ class BertModel(BertPreTrainedModel):
         record = config.output_attentions if output_attentions is None else output_attentions
         attentions, cross_attentions = ([], []) if record else (None, None)
         cache = None
-        if config.is_decoder:
+        if config.is_decoder and not (self.gradient_checkpointing and self.training):  # which runs layers twice
             cache = as_cache(past_key_values, config.use_cache if use_cache is None else use_cache)
         past = 0 if cache is None else cache.get_seq_length()
         if head_mask is not None:

@@ -113,6 +113,7 @@ class Pipeline:
         if model.device != device or dtype not in (None, model.dtype):
             model = model.to(device, dtype)
         self.model, self.tokenizer, self.device = model, tokenizer, device
+        self.model_longest = model.config.longest_input
         self.task = task or self.task
         self.batch_size = check_batch_size(batch_size)
         self.defaults = self.checked(arguments)
@@ -352,7 +353,7 @@ class Pipeline:
     @property
     def longest(self) -> int | None:
         """The tokens of the longest input that the model and the tokenizer take; None: no limit is known."""
-        limits = (getattr(self.model.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        limits = (self.model_longest, self.tokenizer.model_max_length)
         return min((limit for limit in limits if limit is not None and limit < 1e20), default=None)
 
     @staticmethod
