@@ -95,9 +95,11 @@ from .pipelines import (
     FeatureExtractionPipeline as FeatureExtractionPipeline,
     FillMaskPipeline as FillMaskPipeline,
     Pipeline as Pipeline,
+    QuestionAnsweringPipeline as QuestionAnsweringPipeline,
     SentenceSimilarityPipeline as SentenceSimilarityPipeline,
     TextClassificationPipeline as TextClassificationPipeline,
     TextRankingPipeline as TextRankingPipeline,
+    TokenClassificationPipeline as TokenClassificationPipeline,
     ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
     pipeline as pipeline,
 )

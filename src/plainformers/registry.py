@@ -13,87 +13,36 @@ class Entry(NamedTuple):
     heads: dict[str, str]  # head -> class name
 
 
+# head -> the Auto class that makes it
+AUTO_CLASSES: dict[str, str] = {
+    "base": "AutoModel",
+    "pretraining": "AutoModelForPreTraining",
+    "causal-lm": "AutoModelForCausalLM",
+    "masked-lm": "AutoModelForMaskedLM",
+    "next-sentence": "AutoModelForNextSentencePrediction",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "multiple-choice": "AutoModelForMultipleChoice",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+}
+
+
+def _entry(file: str, name: str, heads: str, **others: str) -> Entry:
+    """name: how the classes begin, whose ends are those of the Auto classes. others: heads of other names."""
+    classes = {head: name + (AUTO_CLASSES[head].removeprefix("AutoModel") or "Model") for head in heads.split()}
+    return Entry(file, f"{name}Config", classes | {head.replace("_", "-"): kind for head, kind in others.items()})
+
+
+_COMMON = "sequence-classification multiple-choice token-classification question-answering"
+_ROBERTA = f"base causal-lm masked-lm {_COMMON}"
+
 MODELS: dict[str, Entry] = {
-    "bert": Entry(
-        "bert",
-        "BertConfig",
-        {
-            "base": "BertModel",
-            "pretraining": "BertForPreTraining",
-            "causal-lm": "BertLMHeadModel",
-            "masked-lm": "BertForMaskedLM",
-            "next-sentence": "BertForNextSentencePrediction",
-            "sequence-classification": "BertForSequenceClassification",
-            "multiple-choice": "BertForMultipleChoice",
-            "token-classification": "BertForTokenClassification",
-            "question-answering": "BertForQuestionAnswering",
-        },
-    ),
-    "distilbert": Entry(
-        "distilbert",
-        "DistilBertConfig",
-        {
-            "base": "DistilBertModel",
-            "pretraining": "DistilBertForMaskedLM",
-            "masked-lm": "DistilBertForMaskedLM",
-            "sequence-classification": "DistilBertForSequenceClassification",
-            "multiple-choice": "DistilBertForMultipleChoice",
-            "token-classification": "DistilBertForTokenClassification",
-            "question-answering": "DistilBertForQuestionAnswering",
-        },
-    ),
-    "albert": Entry(
-        "albert",
-        "AlbertConfig",
-        {
-            "base": "AlbertModel",
-            "pretraining": "AlbertForPreTraining",
-            "masked-lm": "AlbertForMaskedLM",
-            "sequence-classification": "AlbertForSequenceClassification",
-            "multiple-choice": "AlbertForMultipleChoice",
-            "token-classification": "AlbertForTokenClassification",
-            "question-answering": "AlbertForQuestionAnswering",
-        },
-    ),
-    "roberta": Entry(
-        "roberta",
-        "RobertaConfig",
-        {
-            "base": "RobertaModel",
-            "causal-lm": "RobertaForCausalLM",
-            "masked-lm": "RobertaForMaskedLM",
-            "sequence-classification": "RobertaForSequenceClassification",
-            "multiple-choice": "RobertaForMultipleChoice",
-            "token-classification": "RobertaForTokenClassification",
-            "question-answering": "RobertaForQuestionAnswering",
-        },
-    ),
-    "xlm-roberta": Entry(
-        "roberta",
-        "XLMRobertaConfig",
-        {
-            "base": "XLMRobertaModel",
-            "causal-lm": "XLMRobertaForCausalLM",
-            "masked-lm": "XLMRobertaForMaskedLM",
-            "sequence-classification": "XLMRobertaForSequenceClassification",
-            "multiple-choice": "XLMRobertaForMultipleChoice",
-            "token-classification": "XLMRobertaForTokenClassification",
-            "question-answering": "XLMRobertaForQuestionAnswering",
-        },
-    ),
-    "camembert": Entry(
-        "roberta",
-        "CamembertConfig",
-        {
-            "base": "CamembertModel",
-            "causal-lm": "CamembertForCausalLM",
-            "masked-lm": "CamembertForMaskedLM",
-            "sequence-classification": "CamembertForSequenceClassification",
-            "multiple-choice": "CamembertForMultipleChoice",
-            "token-classification": "CamembertForTokenClassification",
-            "question-answering": "CamembertForQuestionAnswering",
-        },
-    ),
+    "albert": _entry("albert", "Albert", f"base pretraining masked-lm {_COMMON}"),
+    "bert": _entry("bert", "Bert", f"base pretraining masked-lm next-sentence {_COMMON}", causal_lm="BertLMHeadModel"),
+    "distilbert": _entry("distilbert", "DistilBert", f"base masked-lm {_COMMON}", pretraining="DistilBertForMaskedLM"),
+    "roberta": _entry("roberta", "Roberta", _ROBERTA),
+    "xlm-roberta": _entry("roberta", "XLMRoberta", _ROBERTA),
+    "camembert": _entry("roberta", "Camembert", _ROBERTA),
 }
 
 # model_type -> the tokenizer class for folders whose tokenizer files name none
@@ -126,19 +75,6 @@ MODEL_NAMES: dict[str, tuple[str, ...]] = {
     "roberta": ("RobertaPreTrainedModel", "XLMRobertaPreTrainedModel", "CamembertPreTrainedModel"),
 }
 
-# head -> the Auto class that makes it
-AUTO_CLASSES: dict[str, str] = {
-    "base": "AutoModel",
-    "pretraining": "AutoModelForPreTraining",
-    "causal-lm": "AutoModelForCausalLM",
-    "masked-lm": "AutoModelForMaskedLM",
-    "next-sentence": "AutoModelForNextSentencePrediction",
-    "sequence-classification": "AutoModelForSequenceClassification",
-    "multiple-choice": "AutoModelForMultipleChoice",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-}
-
 # classes of families.py; each is also known with "Fast" at its end
 TOKENIZER_NAMES = """
 Albert Bart Barthez Bert BertGeneration BigBird Blenderbot ByT5 CLIP Camembert Canine CodeGen CodeLlama
@@ -157,8 +93,9 @@ _PUBLIC: dict[str, str] = {
     "config": "Config PretrainedConfig PreTrainedConfig",
     "model": "Model PreTrainedModel",
     "tokenizer_training": "train_tokenizer",
-    "pipelines": "FeatureExtractionPipeline FillMaskPipeline Pipeline SentenceSimilarityPipeline "
-    "TextClassificationPipeline TextRankingPipeline ZeroShotClassificationPipeline pipeline",
+    "pipelines": "FeatureExtractionPipeline FillMaskPipeline Pipeline QuestionAnsweringPipeline "
+    "SentenceSimilarityPipeline TextClassificationPipeline TextRankingPipeline TokenClassificationPipeline "
+    "ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache",
     "outputs": "ModelOutput",

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from .base import Pipeline
     from .feature_extraction import FeatureExtractionPipeline
     from .fill_mask import FillMaskPipeline
+    from .question_answering import QuestionAnsweringPipeline
     from .sentence_similarity import SentenceSimilarityPipeline
     from .text_classification import TextClassificationPipeline
     from .text_ranking import TextRankingPipeline
+    from .token_classification import TokenClassificationPipeline
     from .zero_shot_classification import ZeroShotClassificationPipeline
 
 __all__ = [
@@ -22,9 +24,11 @@ __all__ = [
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
     "Pipeline",
+    "QuestionAnsweringPipeline",
     "SentenceSimilarityPipeline",
     "TextClassificationPipeline",
     "TextRankingPipeline",
+    "TokenClassificationPipeline",
     "ZeroShotClassificationPipeline",
     "pipeline",
 ]
@@ -44,6 +48,8 @@ TASKS: dict[str, Task] = {
         "sequence-classification",
         "plainformers/sentiment-english",
     ),
+    "token-classification": Task("token_classification", "TokenClassificationPipeline", "token-classification", None),
+    "question-answering": Task("question_answering", "QuestionAnsweringPipeline", "question-answering", None),
     "fill-mask": Task("fill_mask", "FillMaskPipeline", "masked-lm", None),
     "zero-shot-classification": Task(
         "zero_shot_classification", "ZeroShotClassificationPipeline", "sequence-classification", None
@@ -52,7 +58,7 @@ TASKS: dict[str, Task] = {
     "feature-extraction": Task("feature_extraction", "FeatureExtractionPipeline", "base", None),
     "sentence-similarity": Task("sentence_similarity", "SentenceSimilarityPipeline", "base", None),
 }
-TASK_ALIASES = {"sentiment-analysis": "text-classification"}
+TASK_ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
 # tasks of Transformers that are not here
 # fmt: off
@@ -60,9 +66,9 @@ ELSEWHERE = (
     "any-to-any", "audio-classification", "automatic-speech-recognition", "conversational", "depth-estimation",
     "document-question-answering", "image-classification",
     "image-feature-extraction", "image-segmentation", "image-text-to-text", "image-to-image", "image-to-text",
-    "keypoint-matching", "mask-generation", "ner", "object-detection", "question-answering", "summarization",
+    "keypoint-matching", "mask-generation", "object-detection", "summarization",
     "table-question-answering", "text-generation", "text-to-audio", "text-to-speech", "text2text-generation",
-    "token-classification", "translation", "video-classification", "visual-question-answering", "vqa",
+    "translation", "video-classification", "visual-question-answering", "vqa",
     "zero-shot-audio-classification", "zero-shot-image-classification",
     "zero-shot-object-detection",
 )

@@ -45,10 +45,10 @@ PADDING = ("padding", "pad_to_multiple_of", "padding_side")
 class Rows(BatchEncoding):
     """What a model is called with, and beside it what the answers are made of.
 
-    items: the inputs as `read` gave them. owners: the number of the item that each row belongs to; None: its own.
+    given: the inputs as `read` gave them. owners: the number of the input that each row belongs to; None: its own.
     """
 
-    items: Sequence[Any] = ()
+    given: Sequence[Any] = ()
     owners: Sequence[int] | None = None
 
     def lists(self, name: str) -> list[list[Any]]:
@@ -172,10 +172,18 @@ class Pipeline:
             self.model.eval()
         try:
             with torch.inference_mode():
-                return self.model(**inputs)
+                outputs = self.model(**inputs)
         finally:
             if training:
                 self.model.train()
+        # logits, or hidden states where there are none
+        first = next((value for value in vars(outputs).values() if isinstance(value, torch.Tensor)), None)
+        if first is not None and first.isnan().any():
+            raise ValueError(
+                f"What {type(self.model).__name__} gives is not a number (NaN), so there is no answer: its weights "
+                f"hold NaN, or {str(self.dtype).removeprefix('torch.')} is too narrow for them."
+            )
+        return outputs
 
     def postprocess(self, outputs: Any, inputs: Any = None) -> list[Any]:
         """An answer for each row; inputs: what the model was called with. Its keywords become arguments of a call."""
@@ -209,12 +217,9 @@ class Pipeline:
         return in_order(logging.progress(numbered, total=len(inputs), what=self.task), len(inputs))
 
     def answer_one(self, item: Any, before: dict[str, Any], after: dict[str, Any]) -> Any:
-        if not any(before.get(name) for name in PADDING):
-            before = {
-                **before,
-                "return_attention_mask": False,
-            }  # nothing is padded; attention without a mask is quicker
         inputs = self.preprocess(item, **before)
+        if not any(before.get(name) for name in PADDING):
+            inputs.data.pop("attention_mask", None)  # nothing is padded; attention without a mask is quicker
         return self.postprocess(self.forward(inputs), inputs, **after)[0]
 
     def numbered_answers(
@@ -269,7 +274,7 @@ class Pipeline:
                 data.pop("attention_mask", None)  # all ones
         made = Rows(data, encoded.encodings and [encoded.encodings[row] for row in rows])
         if isinstance(encoded, Rows):
-            made.items, owners = encoded.items, encoded.owners
+            made.given, owners = encoded.given, encoded.owners
             made.owners = [row if owners is None else owners[row] for row in rows]
         return made
 
@@ -415,7 +420,7 @@ class Pipeline:
 class ManyRows(Pipeline):
     """Base of the tasks in which an input becomes several rows: windows of a long text, or pairs of texts.
 
-    A subclass writes preprocess, which gives Rows with items and owners, part and join.
+    A subclass writes preprocess, which gives Rows with given and owners, part and join.
     """
 
     last_step = "join"
@@ -433,7 +438,7 @@ class ManyRows(Pipeline):
         found: dict[int, list[Any]] = {}
         for owner, part in zip(inputs.owners, self.parts(outputs, inputs), strict=True):
             found.setdefault(owner, []).append(part)
-        return [self.join(item, found[number], **arguments) for number, item in enumerate(inputs.items)]
+        return [self.join(item, found[number], **arguments) for number, item in enumerate(inputs.given)]
 
     def answer_one(self, item: Any, before: dict[str, Any], after: dict[str, Any]) -> Any:
         ((_, answer),) = self.numbered_answers([item], before, after, self.batch_size)
@@ -453,7 +458,7 @@ class ManyRows(Pipeline):
                     left[owner] -= 1
                     if not left[owner]:
                         parts = found.pop(owner)
-                        yield start + owner, self.join(encoded.items[owner], [parts[r] for r in sorted(parts)], **after)
+                        yield start + owner, self.join(encoded.given[owner], [parts[r] for r in sorted(parts)], **after)
 
 
 def read_text(item: Any, number: int | None, what: str = "") -> str:

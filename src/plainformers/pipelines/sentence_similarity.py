@@ -55,7 +55,7 @@ class SentenceSimilarityPipeline(ManyRows):
         before, _ = self.features.steps_of(self.features.checked({"pooling": self.pooling, **asked}))
         encoded = self.features.preprocess(texts, **before, padding=padding, return_tensors=return_tensors)
         made = Rows(encoded.data, encoded.encodings)
-        made.items = items
+        made.given = items
         made.owners = [number for number, item in enumerate(items) for _ in range(1 + len(item["sentences"]))]
         return made
 

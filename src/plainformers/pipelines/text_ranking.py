@@ -50,7 +50,7 @@ class TextRankingPipeline(ManyRows):
         }
         encoded = self.tokenise(pairs, **call)
         made = Rows(encoded.data, encoded.encodings)
-        made.items = items
+        made.given = items
         made.owners = [number for number, item in enumerate(items) for _ in item["documents"]]
         return made
 

@@ -53,7 +53,7 @@ class ZeroShotClassificationPipeline(ManyRows):
         pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
         encoded = self.tokenise(pairs, truncation=truncation, padding=padding, return_tensors=return_tensors)
         made = Rows(encoded.data, encoded.encodings)
-        made.items = [(text, list(candidate_labels)) for text in texts]
+        made.given = [(text, list(candidate_labels)) for text in texts]
         made.owners = [number for number in range(len(texts)) for _ in hypotheses]
         return made
 
