@@ -51,9 +51,13 @@ class Rows(BatchEncoding):
     given: Sequence[Any] = ()
     owners: Sequence[int] | None = None
 
-    def lists(self, name: str) -> list[list[Any]]:
-        """A column's values at the real tokens of each row, padded or packed as the column may be."""
-        return [row.tolist() for row in per_row(self[name], self)]
+    @classmethod
+    def of(cls, encoded: BatchEncoding, given: Sequence[Any], owners: Sequence[int] | None = None) -> "Rows":
+        """owners: None is as the tokenizer says, which made several rows of a long text."""
+        found = encoded.data.pop("overflow_to_sample_mapping", None) if owners is None else owners
+        made = cls(encoded.data, encoded.encodings)
+        made.given, made.owners = given, found.tolist() if isinstance(found, torch.Tensor) else found
+        return made
 
 
 def per_row(x: torch.Tensor, inputs: Mapping[str, Any]) -> Sequence[torch.Tensor]:
@@ -127,6 +131,11 @@ class Pipeline:
     def read(self, item: Any, number: int | None = None) -> Any:
         """One input as preprocess takes it. number: its place among several, for the TypeError when it is none."""
         raise NotImplementedError
+
+    def read_all(self, inputs: Any) -> list[Any]:
+        """One input, or a list of them, as preprocess takes them."""
+        several = isinstance(inputs, (list, tuple))
+        return [self.read(item, i) for i, item in enumerate(inputs)] if several else [self.read(inputs)]
 
     def preprocess(self, inputs: Any, *, padding: Any = True, return_tensors: str | None = "pt") -> BatchEncoding:
         """One input or a list of them as the model takes them: columns of B rows.

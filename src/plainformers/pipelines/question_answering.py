@@ -63,8 +63,7 @@ class QuestionAnsweringPipeline(ManyRows):
         share, 128 or half a window. max_question_len: most tokens of a question; None is half of a window.
         Raises ValueError for a question that is longer.
         """
-        several = isinstance(inputs, (list, tuple))
-        items = [self.read(item, i) for i, item in enumerate(inputs)] if several else [self.read(inputs)]
+        items = self.read_all(inputs)
         most = min(max_seq_len or 384, self.longest or 384)
         limit = most // 2 if max_question_len is None else max_question_len
         for number, item in enumerate(items):
@@ -80,11 +79,7 @@ class QuestionAnsweringPipeline(ManyRows):
             return_tensors=return_tensors,
             return_overflowing_tokens=True,
         )
-        owners = encoded.data.pop("overflow_to_sample_mapping")
-        made = Rows(encoded.data, encoded.encodings)
-        made.given = items
-        made.owners = owners if isinstance(owners, list) else owners.tolist()
-        return made
+        return Rows.of(encoded, items)
 
     def parts(self, outputs: QuestionAnsweringModelOutput, inputs: Rows) -> list[Window]:
         ends = ((x.float().cpu()) for x in (outputs.start_logits, outputs.end_logits))  # type: ignore[union-attr]

@@ -47,17 +47,15 @@ class SentenceSimilarityPipeline(ManyRows):
         return_tensors: str | None = "pt",
     ) -> Rows:
         """A row for each text. The keywords are those of feature-extraction."""
-        several = isinstance(inputs, (list, tuple))
-        items = [self.read(item, i) for i, item in enumerate(inputs)] if several else [self.read(inputs)]
+        items = self.read_all(inputs)
         texts = [text for item in items for text in (item["source_sentence"], *item["sentences"])]
         asked = {"truncation": truncation, "max_length": max_length, "prompt": prompt, "prompt_name": prompt_name}
         asked = {name: value for name, value in asked.items() if value is not None}
         before, _ = self.features.steps_of(self.features.checked({"pooling": self.pooling, **asked}))
         encoded = self.features.preprocess(texts, **before, padding=padding, return_tensors=return_tensors)
-        made = Rows(encoded.data, encoded.encodings)
-        made.given = items
-        made.owners = [number for number, item in enumerate(items) for _ in range(1 + len(item["sentences"]))]
-        return made
+        return Rows.of(
+            encoded, items, [number for number, item in enumerate(items) for _ in range(1 + len(item["sentences"]))]
+        )
 
     def parts(self, outputs: Any, inputs: Rows) -> list[np.ndarray]:
         """The embedding [C] of each text, of length 1."""

@@ -39,8 +39,7 @@ class TextRankingPipeline(ManyRows):
         return_tensors: str | None = "pt",
     ) -> Rows:
         """A row for each query and document."""
-        several = isinstance(inputs, (list, tuple))
-        items = [self.read(item, i) for i, item in enumerate(inputs)] if several else [self.read(inputs)]
+        items = self.read_all(inputs)
         pairs = [(item["query"], document) for item in items for document in item["documents"]]
         call = {
             "truncation": truncation,
@@ -49,10 +48,7 @@ class TextRankingPipeline(ManyRows):
             "return_tensors": return_tensors,
         }
         encoded = self.tokenise(pairs, **call)
-        made = Rows(encoded.data, encoded.encodings)
-        made.given = items
-        made.owners = [number for number, item in enumerate(items) for _ in item["documents"]]
-        return made
+        return Rows.of(encoded, items, [number for number, item in enumerate(items) for _ in item["documents"]])
 
     def parts(self, outputs: SequenceClassifierOutput, inputs: Rows) -> list[torch.Tensor]:
         """The logit of each pair."""

@@ -88,11 +88,7 @@ class TokenClassificationPipeline(ManyRows):
             return_tensors=return_tensors,
             return_overflowing_tokens=True,
         )
-        owners = encoded.data.pop("overflow_to_sample_mapping")
-        made = Rows(encoded.data, encoded.encodings)
-        made.given = [(item, shared) for item in items]
-        made.owners = owners if isinstance(owners, list) else owners.tolist()
-        return made
+        return Rows.of(encoded, [(item, shared) for item in items])
 
     def parts(self, outputs: TokenClassifierOutput, inputs: Rows) -> list[Any]:
         """(encoding, scores [n, N]) of each window."""

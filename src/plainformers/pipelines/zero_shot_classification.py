@@ -47,15 +47,15 @@ class ZeroShotClassificationPipeline(ManyRows):
         return_tensors: str | None = "pt",
     ) -> Rows:
         """A row for each text and label: the text, and the template with the label in place of {}."""
-        several = isinstance(inputs, (list, tuple))
-        texts = [self.read(item, i) for i, item in enumerate(inputs)] if several else [self.read(inputs)]
+        texts = self.read_all(inputs)
         hypotheses = [hypothesis_template.format(label) for label in candidate_labels]
         pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
         encoded = self.tokenise(pairs, truncation=truncation, padding=padding, return_tensors=return_tensors)
-        made = Rows(encoded.data, encoded.encodings)
-        made.given = [(text, list(candidate_labels)) for text in texts]
-        made.owners = [number for number in range(len(texts)) for _ in hypotheses]
-        return made
+        return Rows.of(
+            encoded,
+            [(text, list(candidate_labels)) for text in texts],
+            [number for number in range(len(texts)) for _ in hypotheses],
+        )
 
     def parts(self, outputs: SequenceClassifierOutput, inputs: Rows) -> list[torch.Tensor]:
         """The logits [N] of each pair."""
