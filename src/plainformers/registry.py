@@ -46,26 +46,12 @@ MODELS: dict[str, Entry] = {
 }
 
 # model_type -> the tokenizer class for folders whose tokenizer files name none
-TOKENIZERS: dict[str, str] = {
-    "albert": "AlbertTokenizer",
-    "bart": "BartTokenizer",
-    "bert": "BertTokenizer",
-    "camembert": "CamembertTokenizer",
-    "convbert": "ConvBertTokenizer",
-    "distilbert": "DistilBertTokenizer",
-    "electra": "ElectraTokenizer",
-    "gpt2": "GPT2Tokenizer",
-    "layoutlm": "LayoutLMTokenizer",
-    "llama": "LlamaTokenizer",
-    "lxmert": "LxmertTokenizer",
-    "mobilebert": "MobileBertTokenizer",
-    "mpnet": "MPNetTokenizer",
-    "roberta": "RobertaTokenizer",
-    "squeezebert": "SqueezeBertTokenizer",
-    "t5": "T5Tokenizer",
-    "whisper": "WhisperTokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
-}
+_TOKENIZERS = """
+albert=Albert bart=Bart bert=Bert camembert=Camembert convbert=ConvBert distilbert=DistilBert electra=Electra
+gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpnet=MPNet roberta=Roberta
+squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta
+"""
+TOKENIZERS = {pair.partition("=")[0]: f"{pair.partition('=')[2]}Tokenizer" for pair in _TOKENIZERS.split()}
 
 # names of a model file that are public beside its models and config
 MODEL_NAMES: dict[str, tuple[str, ...]] = {
