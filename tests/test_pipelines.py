@@ -542,10 +542,10 @@ def test_wrong_arguments_of_a_call(pipe, arguments, error, message):
         (None, "The input must be a text .* not NoneType"),
         (b"good", "The input must be a text .* not bytes"),
         (["good", 3], "Input 1 must be a text .* not int: 3"),
-        (["good", ["good", "bad"]], 'Input 1 .* not list.* A pair is {"text"'),
+        (["good", ["good", "bad"]], 'Input 1 .* dict, {"text".* not list'),
         ([("good", "bad")], "Input 0 .* not tuple"),
         ({"text": "good", "pair": "bad"}, "key 'pair'.* Did you mean 'text_pair'"),
-        ({"text_pair": "good"}, "needs a str as 'text', not NoneType"),
+        ({"text_pair": "good"}, "lacks 'text'"),
         (["good", {"text": "good", "text_pair": 3}], "Input 1 needs a str as 'text_pair', not int"),
     ],
 )

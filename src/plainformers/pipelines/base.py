@@ -119,7 +119,7 @@ class Pipeline:
         self.model, self.tokenizer, self.device = model, tokenizer, device
         self.model_longest = model.config.longest_input
         self.task = task or self.task
-        self.batch_size = check_batch_size(batch_size)
+        self.batch_size = check_count(batch_size, "batch_size", "by their lengths")
         self.defaults = self.checked(arguments)
 
     def __repr__(self) -> str:
@@ -212,7 +212,9 @@ class Pipeline:
         batch_size: inputs that go through the model together; None is by their lengths. num_workers changes nothing.
         """
         before, after = self.steps_of(self.defaults | self.checked(arguments) if arguments else self.defaults)
-        batch_size = check_batch_size(self.batch_size if batch_size is None else batch_size)
+        batch_size = check_count(
+            self.batch_size if batch_size is None else batch_size, "batch_size", "by their lengths"
+        )
         if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable | Sized):
             self.read(inputs)
             return self.answer_one(inputs, before, after)
@@ -470,22 +472,28 @@ class ManyRows(Pipeline):
                         yield start + owner, self.join(encoded.given[owner], [parts[r] for r in sorted(parts)], **after)
 
 
+def the_input(number: int | None) -> str:
+    return "The input" if number is None else f"Input {number}"
+
+
 def read_text(item: Any, number: int | None, what: str = "") -> str:
     """The input as it is, when it is a text; TypeError otherwise. what: a further sentence for it."""
     if isinstance(item, str):
         return item
-    where = "The input" if number is None else f"Input {number}"
-    raise TypeError(f"{where} must be a text (str), not {type(item).__name__}: {item!r:.80}.{what}")
+    raise TypeError(f"{the_input(number)} must be a text (str), not {type(item).__name__}: {item!r:.80}.{what}")
 
 
-def read_fields(item: Any, number: int | None, names: Sequence[str], example: str) -> dict[str, Any]:
-    """The input as it is, when it is a dict with exactly these names; TypeError otherwise."""
-    where = "The input" if number is None else f"Input {number}"
+def read_fields(
+    item: Any, number: int | None, names: Sequence[str], example: str, optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The input as it is, when it is a dict with these names; TypeError, which shows the example, otherwise."""
+    where = the_input(number)
     if not isinstance(item, Mapping):
-        raise TypeError(f"{where} must be a dict such as {example}, not {type(item).__name__}: {item!r:.80}.")
+        raise TypeError(f"{where} must be {example}, not {type(item).__name__}: {item!r:.80}.")
     for name in item:
-        if name not in names:
-            raise TypeError(f"{where} has the key {name!r}.{did_you_mean(str(name), names)} It must be {example}.")
+        if name not in (*names, *optional):
+            near = did_you_mean(str(name), (*names, *optional))
+            raise TypeError(f"{where} has the key {name!r}.{near} It must be {example}.")
     if lacking := [name for name in names if name not in item]:
         raise TypeError(f"{where} lacks {' and '.join(map(repr, lacking))}. It must be {example}.")
     return dict(item)
@@ -497,15 +505,14 @@ def read_texts_of(item: Any, number: int | None, one: str, many: str) -> dict[st
     given = read_fields(item, number, (one, many), example)
     texts = [given[one], *(given[many] if isinstance(given[many], (list, tuple)) else [None])]
     if len(texts) < 2 or not all(isinstance(text, str) for text in texts):
-        where = "The input" if number is None else f"Input {number}"
-        raise TypeError(f"{where} must be {example}, with at least one text in the list, not {item!r:.80}.")
+        raise TypeError(f"{the_input(number)} must be {example}, with at least one text in the list, not {item!r:.80}.")
     return given
 
 
-def check_count(value: Any, name: str, none: str = "all") -> int | None:
+def check_count(value: Any, name: str, none: str = "all of them") -> int | None:
     """A number from 1, or None; ValueError otherwise."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"{name} must be a number from 1, or None for {none}, got {value!r}.")
+        raise ValueError(f"{name} must be a number from 1, or None ({none}), got {value!r}.")
     return value
 
 
@@ -523,11 +530,3 @@ class SizedIterator:
 
     def __len__(self) -> int:
         return self.count
-
-
-def check_batch_size(batch_size: Any) -> int | None:
-    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(
-            f"batch_size must be a number of inputs from 1, or None (by their lengths), got {batch_size!r}."
-        )
-    return batch_size

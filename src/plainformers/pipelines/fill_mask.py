@@ -8,7 +8,7 @@ import torch
 from .. import logging
 from ..encoding import BatchEncoding
 from ..outputs import MaskedLMOutput
-from .base import Pipeline, check_count, per_row, read_text
+from .base import Pipeline, check_count, per_row, read_text, the_input
 
 
 class FillMaskPipeline(Pipeline):
@@ -31,8 +31,9 @@ class FillMaskPipeline(Pipeline):
         if mask is None:
             raise ValueError("fill-mask needs a tokenizer with a mask token; this one has none.")
         if mask not in text:
-            where = "The input" if number is None else f"Input {number}"
-            raise ValueError(f"{where} has no mask token: put {mask} where a word is to be found, in {text!r:.80}.")
+            raise ValueError(
+                f"{the_input(number)} has no mask token: put {mask} where a word is to be found, in {text!r:.80}."
+            )
         return text
 
     def preprocess(

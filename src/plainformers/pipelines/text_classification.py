@@ -1,6 +1,5 @@
 """text-classification (sentiment-analysis): texts, or pairs of texts, to labels with scores."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -8,7 +7,7 @@ import torch
 from ..aliases import did_you_mean
 from ..encoding import BatchEncoding
 from ..outputs import SequenceClassifierOutput
-from .base import Pipeline
+from .base import Pipeline, read_fields, the_input
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
 
@@ -34,19 +33,15 @@ class TextClassificationPipeline(Pipeline):
     def read(self, item: Any, number: int | None = None) -> str | tuple[str, str]:
         if isinstance(item, str):
             return item
-        where = "The input" if number is None else f"Input {number}"
-        if not isinstance(item, Mapping):
-            hint = ' A pair is {"text": …, "text_pair": …}.' if isinstance(item, (list, tuple)) else ""
-            raise TypeError(f"{where} must be a text (str) or a dict, not {type(item).__name__}: {item!r:.80}.{hint}")
-        for name in item:
-            if name not in ("text", "text_pair"):
-                near = did_you_mean(str(name), ("text", "text_pair"))
-                raise TypeError(f"{where} has the key {name!r}; a dict may hold 'text' and 'text_pair'.{near}")
-        text, pair = item.get("text"), item.get("text_pair")
-        for name, value in (("text", text), ("text_pair", pair)):
+        given = read_fields(
+            item, number, ("text",), 'a text (str) or a dict, {"text": …, "text_pair": …}', ("text_pair",)
+        )
+        for name, value in given.items():
             if not isinstance(value, str) and not (name == "text_pair" and value is None):
-                raise TypeError(f"{where} needs a str as {name!r}, not {type(value).__name__}: {value!r:.80}.")
-        return text if pair is None else (text, pair)  # type: ignore[return-value]
+                what = f"{the_input(number)} needs a str as {name!r}"
+                raise TypeError(f"{what}, not {type(value).__name__}: {value!r:.80}.")
+        pair = given.get("text_pair")
+        return given["text"] if pair is None else (given["text"], pair)
 
     def preprocess(
         self,

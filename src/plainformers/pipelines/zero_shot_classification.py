@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..outputs import SequenceClassifierOutput
-from .base import ManyRows, Rows, read_text
+from .base import ManyRows, Rows, read_text, the_input
 
 
 class ZeroShotClassificationPipeline(ManyRows):
@@ -33,7 +33,7 @@ class ZeroShotClassificationPipeline(ManyRows):
 
     def read(self, item: Any, number: int | None = None) -> str:
         if not read_text(item, number):
-            raise ValueError(f"{'The input' if number is None else f'Input {number}'} is an empty text.")
+            raise ValueError(f"{the_input(number)} is an empty text.")
         return item
 
     def preprocess(
