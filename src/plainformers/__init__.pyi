@@ -59,6 +59,28 @@ from .models.distilbert import (
     DistilBertModel as DistilBertModel,
     DistilBertPreTrainedModel as DistilBertPreTrainedModel,
 )
+from .models.electra import (
+    ElectraConfig as ElectraConfig,
+    ElectraForCausalLM as ElectraForCausalLM,
+    ElectraForMaskedLM as ElectraForMaskedLM,
+    ElectraForMultipleChoice as ElectraForMultipleChoice,
+    ElectraForPreTraining as ElectraForPreTraining,
+    ElectraForQuestionAnswering as ElectraForQuestionAnswering,
+    ElectraForSequenceClassification as ElectraForSequenceClassification,
+    ElectraForTokenClassification as ElectraForTokenClassification,
+    ElectraModel as ElectraModel,
+    ElectraPreTrainedModel as ElectraPreTrainedModel,
+)
+from .models.mpnet import (
+    MPNetConfig as MPNetConfig,
+    MPNetForMaskedLM as MPNetForMaskedLM,
+    MPNetForMultipleChoice as MPNetForMultipleChoice,
+    MPNetForQuestionAnswering as MPNetForQuestionAnswering,
+    MPNetForSequenceClassification as MPNetForSequenceClassification,
+    MPNetForTokenClassification as MPNetForTokenClassification,
+    MPNetModel as MPNetModel,
+    MPNetPreTrainedModel as MPNetPreTrainedModel,
+)
 from .models.roberta import (
     CamembertConfig as CamembertConfig,
     CamembertForCausalLM as CamembertForCausalLM,

@@ -40,6 +40,8 @@ MODELS: dict[str, Entry] = {
     "albert": _entry("albert", "Albert", f"base pretraining masked-lm {_COMMON}"),
     "bert": _entry("bert", "Bert", f"base pretraining masked-lm next-sentence {_COMMON}", causal_lm="BertLMHeadModel"),
     "distilbert": _entry("distilbert", "DistilBert", f"base masked-lm {_COMMON}", pretraining="DistilBertForMaskedLM"),
+    "electra": _entry("electra", "Electra", f"base pretraining causal-lm masked-lm {_COMMON}"),
+    "mpnet": _entry("mpnet", "MPNet", f"base masked-lm {_COMMON}"),
     "roberta": _entry("roberta", "Roberta", _ROBERTA),
     "xlm-roberta": _entry("roberta", "XLMRoberta", _ROBERTA),
     "camembert": _entry("roberta", "Camembert", _ROBERTA),
@@ -52,14 +54,6 @@ gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpne
 squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta
 """
 TOKENIZERS = {pair.partition("=")[0]: f"{pair.partition('=')[2]}Tokenizer" for pair in _TOKENIZERS.split()}
-
-# names of a model file that are public beside its models and config
-MODEL_NAMES: dict[str, tuple[str, ...]] = {
-    "bert": ("BertPreTrainedModel",),
-    "distilbert": ("DistilBertPreTrainedModel",),
-    "albert": ("AlbertPreTrainedModel",),
-    "roberta": ("RobertaPreTrainedModel", "XLMRobertaPreTrainedModel", "CamembertPreTrainedModel"),
-}
 
 # classes of families.py; each is also known with "Fast" at its end
 TOKENIZER_NAMES = """
@@ -111,6 +105,7 @@ def public_names() -> dict[str, tuple[str, str]]:
         for name in line.split()
     }
     for entry in MODELS.values():
-        for name in (entry.config, *entry.heads.values(), *MODEL_NAMES.get(entry.file, ())):
+        ours = () if "." in entry.file else (entry.config.replace("Config", "PreTrainedModel"),)
+        for name in (entry.config, *entry.heads.values(), *ours):
             names[name] = (module_path(entry.file), name)
     return names

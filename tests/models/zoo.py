@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-PREFIXES = ("bert", "distilbert", "roberta", "albert")  # base_model_prefix of every family
+PREFIXES = ("bert", "distilbert", "roberta", "albert", "electra", "mpnet")  # base_model_prefix of every family
 NORMS = r"(LayerNorm|[Ll]ayer_norm)\.weight$"
 SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
@@ -65,6 +65,10 @@ ROBERTA_HEADS = tuple(h for h in BERT_HEADS if h not in ("pretraining", "next-se
 ROBERTA = BERT | {"max_position_embeddings": 14, "type_vocab_size": 1, "pad_token_id": 1, "num_labels": 3}
 
 ALBERT = BERT | {"embedding_size": 10, "num_labels": 3}
+ELECTRA = BERT | {"embedding_size": 10, "num_labels": 3}
+ELECTRA_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sentence"))
+MPNET = {k: v for k, v in BERT.items() if k != "type_vocab_size"}
+MPNET |= {"max_position_embeddings": 14, "pad_token_id": 1, "num_labels": 3}
 ALBERT_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sentence"))
 
 ROWS = (
@@ -144,6 +148,25 @@ ROWS = (
         ("base", "masked-lm", "sequence-classification"),
         "rxnmapper",
     ),
+    Row("electra", "electra", ELECTRA, ELECTRA_HEADS, "google/electra-small-discriminator"),
+    Row(
+        "electra-base",
+        "electra",
+        ELECTRA
+        | {"embedding_size": 16, "tie_word_embeddings": False, "hidden_act": "relu", "classifier_dropout": 0.2}
+        | {"summary_use_proj": False, "summary_activation": "relu"},
+        ("base", "pretraining", "masked-lm", "multiple-choice"),
+        "google/electra-base-discriminator",
+    ),
+    Row(
+        "electra-decoder",
+        "electra",
+        ELECTRA | {"is_decoder": True},
+        ("causal-lm",),
+        "google/electra-small-generator",
+        decoder=True,
+    ),
+    Row("mpnet", "mpnet", MPNET, DISTILBERT_HEADS, "sentence-transformers/all-mpnet-base-v2"),
     Row(
         "distilbert",
         "distilbert",
@@ -224,6 +247,8 @@ def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tens
     words = torch.where((mask == 1) & (draw_ids("where", (B, T), 0, 3) > 0), draw_ids("words", (B, T), 0, V), -100)
     if head in ("masked-lm", "causal-lm"):
         return {"labels": words}
+    if head == "pretraining" and row.model_type == "electra":  # tokens that another model put in
+        return {"labels": draw_ids("replaced", (B, T), 0, 2)}
     if head == "pretraining":
         return {"labels": words} | (
             {SECOND[row.model_type]: draw_ids("next", (B,), 0, 2)} if row.model_type in SECOND else {}
