@@ -3,13 +3,15 @@
     python benchmarks/encoders.py --model FOLDER [--texts 1000] [--rounds 3]
 
 FOLDER holds a checkpoint and its tokenizer (all-MiniLM-L6-v2, say). Texts have 5 to 256 tokens, most of them few. All
-peers run in one process, in turns; medians. The mean of a text's tokens is compared with Transformers': the greatest
-1 - cosine stands in the table. Peers besides Transformers: sentence-transformers, onnxruntime (with onnx and
-onnxscript), ctranslate2, openvino; what is not installed is left out.
+peers run in turns, each in a process of its own, since their threads, which wait busily, would slow the others; medians.
+The mean of a text's tokens is compared with Transformers': the greatest 1 - cosine stands in the table. Peers besides
+Transformers: sentence-transformers, onnxruntime (with onnx and onnxscript), ctranslate2, openvino; what is not
+installed is left out.
 """
 
 import argparse
 import importlib.util
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -145,32 +147,59 @@ class Peers:
         return run
 
 
-def variants(peers: Peers) -> dict[str, Callable[[list[str]], np.ndarray]]:
-    made: dict[str, Callable[[], Any]] = {
-        "transformers, given order": lambda: peers.transformers(ordered=False),
-        "transformers, sorted": peers.transformers,
-        "transformers, sorted, bfloat16": lambda: peers.transformers(torch.bfloat16),
-        "sentence-transformers": peers.sentence_transformers,
-        "onnxruntime, sorted": peers.onnxruntime,
-        "onnxruntime, sorted, int8": lambda: peers.onnxruntime(int8=True),
-        "ctranslate2, sorted": lambda: peers.ctranslate2("float32"),
-        "ctranslate2, sorted, int8": lambda: peers.ctranslate2("int8_float32"),
-        "openvino, sorted": lambda: peers.openvino("f32"),
-        "openvino, sorted, bfloat16": lambda: peers.openvino("bf16"),
-        "plainformers": peers.plainformers,
-        "plainformers, bfloat16": lambda: peers.plainformers(dtype="bfloat16"),
-        "plainformers, int8": lambda: peers.plainformers(quantization="int8"),
-    }
-    found = {}
-    for name, make in made.items():
-        package = name.partition(",")[0].replace("-", "_")
-        if importlib.util.find_spec(package) is None:
+VARIANTS: dict[str, Callable[[Peers], Callable[[list[str]], np.ndarray]]] = {
+    "transformers, given order": lambda peers: peers.transformers(ordered=False),
+    "transformers, sorted": lambda peers: peers.transformers(),
+    "transformers, sorted, bfloat16": lambda peers: peers.transformers(torch.bfloat16),
+    "sentence-transformers": lambda peers: peers.sentence_transformers(),
+    "onnxruntime, sorted": lambda peers: peers.onnxruntime(),
+    "onnxruntime, sorted, int8": lambda peers: peers.onnxruntime(int8=True),
+    "ctranslate2, sorted": lambda peers: peers.ctranslate2("float32"),
+    "ctranslate2, sorted, int8": lambda peers: peers.ctranslate2("int8_float32"),
+    "openvino, sorted": lambda peers: peers.openvino("f32"),
+    "openvino, sorted, bfloat16": lambda peers: peers.openvino("bf16"),
+    "plainformers": lambda peers: peers.plainformers(),
+    "plainformers, bfloat16": lambda peers: peers.plainformers(dtype="bfloat16"),
+}
+
+
+def quiet(threads: int) -> None:
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    plainformers.logging.set_verbosity_error()
+
+
+def serve(name: str, folder: str, threads: int, pipe: Any) -> None:
+    """A process: lists of texts come in, (seconds, embeddings) go out, until None comes."""
+    quiet(threads)
+    try:
+        run = VARIANTS[name](Peers(folder, threads))
+        run(["a first text", "another one"])
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {str(error)[:100]}")
+        return
+    pipe.send(None)
+    while (texts := pipe.recv()) is not None:
+        start = time.perf_counter()
+        made = run(texts)
+        pipe.send((time.perf_counter() - start, np.asarray(made, np.float32)))
+
+
+def start_all(folder: str, threads: int) -> dict[str, Callable[[list[str]], tuple[float, np.ndarray]]]:
+    """Variant -> texts to (seconds, embeddings)."""
+    found, context = {}, multiprocessing.get_context("spawn")
+    for name in VARIANTS:
+        if importlib.util.find_spec(name.partition(",")[0].replace("-", "_")) is None:
             print(f"({name}: not installed)")
             continue
-        try:
-            found[name] = make()
-        except Exception as error:
-            print(f"({name}: {type(error).__name__}: {str(error)[:100]})")
+        ours, theirs = context.Pipe()
+        context.Process(target=serve, args=(name, folder, threads, theirs), daemon=True).start()
+        if problem := ours.recv():
+            print(f"({name}: {problem})")
+            continue
+        found[name] = lambda texts, ours=ours: (ours.send(texts), ours.recv())[1]
     return found
 
 
@@ -209,26 +238,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(options.threads)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    plainformers.logging.set_verbosity_error()
-    peers, texts = Peers(options.model, options.threads), english(options.texts)
-    runs = variants(peers)
-    want = runs["transformers, sorted"](texts)
+    quiet(options.threads)
+    texts, runs = english(options.texts), start_all(options.model, options.threads)
+    _, want = runs["transformers, sorted"](texts[:200])
     error = {}
     for name, run in runs.items():
-        got = np.asarray(run(texts[:200]), np.float32)  # warms up
-        cosines = (got * want[:200]).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(want[:200], axis=1)
+        _, got = run(texts[:200])  # warms up
+        cosines = (got * want).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(want, axis=1)
         error[name] = 1 - cosines.min()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
-            run(texts)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(run(texts)[0])
     medians = {name: statistics.median(times) for name, times in seconds.items()}
+    peers = Peers(options.model, options.threads)
     first, work = medians["transformers, given order"], operations(peers, texts)
     print(f"\n{len(texts)} texts, {work / 1e9:.0f} GFLOP, torch {torch.__version__}, {options.threads} threads")
     for name, median in medians.items():
@@ -237,13 +260,12 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         limit = matrix_limit(peers.model.config.hidden_size, dtype)
         print(f"  limit of matrix products, {str(dtype)[6:]}: {limit / 1e9:.0f} GFLOP/s")
-    one = {name: runs[name] for name in ("transformers, sorted", "plainformers", "plainformers, bfloat16")}
-    short: dict[str, list[float]] = {name: [] for name in one}
+    short: dict[str, list[float]] = {
+        name: [] for name in ("transformers, sorted", "plainformers", "plainformers, bfloat16")
+    }
     for _ in range(200):
-        for name, run in one.items():
-            start = time.perf_counter()
-            run([SHORT])
-            short[name].append(time.perf_counter() - start)
+        for name, times in short.items():
+            times.append(runs[name]([SHORT])[0])
     for name, times in short.items():
         print(f"  one short text, {name:30s} {statistics.median(times) * 1e3:.2f} ms")
 

@@ -42,6 +42,14 @@ ASSETS = {
         ],
         sha256={"model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
     ),
+    # RXNMapper: ALBERT of 12 layers that share their weights, words of chemical reactions; an old .bin
+    "rxnmapper": Asset(
+        package="rxnmapper==0.4.3",
+        inside="rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k",
+        licence="MIT",
+        files=["config.json", "pytorch_model.bin", "special_tokens_map.json", "tokenizer_config.json", "vocab.txt"],
+        sha256={"pytorch_model.bin": "8541f3f500dae71abe678d546bd035ca946e2d1c819f6b2cf41a97faedd7e6a2"},
+    ),
 }
 
 

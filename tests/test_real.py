@@ -1,16 +1,17 @@
-"""A real checkpoint against outputs that the reference library recorded: all-MiniLM-L6-v2 (make real)."""
+"""Real checkpoints against outputs that the reference library recorded (make real)."""
 
 import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from assets import find
 from scipy.stats import spearmanr
 
-from plainformers import AutoModel, AutoTokenizer, Packed
+from plainformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, Packed, pipeline
 from plainformers.sequences import mean_tokens
 
 DATA = Path(__file__).parent / "data"
@@ -79,3 +80,58 @@ def test_sts_benchmark(minilm, expected):
     rank = spearmanr([float(row[2]) for row in rows], (first * second).sum(-1).tolist())[0]
     assert len(rows) == 1379
     assert rank == pytest.approx(expected["stsb_en_test"]["spearman"], abs=1e-4) == pytest.approx(0.8203, abs=1e-4)
+
+
+def spearman(pipe, language="en", **arguments):
+    """Of the cosines that a feature-extraction pipeline gives for STS-B's pairs, with what people said."""
+    folder = DATA / "stsb" / f"stsb-{language}-test.csv"
+    if not folder.exists():
+        pytest.skip(f"{folder} is not here")
+    with open(folder, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    first, second = (pipe.encode([row[i] for row in rows], **arguments) for i in (0, 1))
+    return spearmanr([float(row[2]) for row in rows], (first * second).sum(-1))[0]
+
+
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-4), ("bfloat16", 1e-3)])
+def test_embeddings_in_one_call(minilm, expected, dtype, near):
+    pipe = pipeline("feature-extraction", find("minilm"), dtype=dtype)
+    vectors = pipe.encode(expected["sentences"])
+    want = np.array(expected["embeddings"], np.float32)
+    if dtype == "float32":
+        np.testing.assert_allclose(vectors, want, atol=2e-5)
+    assert ((vectors * want).sum(-1) > 1 - 2e-4).all()
+    assert spearman(pipe) == pytest.approx(0.8203, abs=near)
+
+
+@pytest.mark.parametrize(("language", "rank"), [("en", 0.8397), ("de", 0.7891)])
+def test_multilingual_e5(language, rank):
+    if (folder := find("me5")) is None:
+        pytest.skip("multilingual-e5-small is not in the cache")
+    pipe = pipeline("feature-extraction", folder)
+    assert spearman(pipe, language, prompt="query: ") == pytest.approx(rank, abs=1e-4)
+
+
+@torch.no_grad()
+def test_albert_from_an_old_bin():
+    folder, want = find("rxnmapper"), json.loads((DATA / "expected" / "rxnmapper.json").read_text(encoding="utf-8"))
+    if folder is None:
+        pytest.skip("rxnmapper is not in the cache: make real downloads it")
+    model = AlbertForMaskedLM.from_pretrained(folder)
+    vocabulary = {token: i for i, token in enumerate((folder / "vocab.txt").read_text().split("\n"))}
+    ids = torch.tensor([want["input_ids"]])
+    assert [vocabulary[token] for token in want["tokens"]] == want["input_ids"]
+    out = model(ids, output_hidden_states=True)
+    torch.testing.assert_close(
+        out.hidden_states[-1][0, :, :8], torch.tensor(want["last_hidden_first8"]), atol=2e-5, rtol=0
+    )
+    assert out.logits.abs().mean() == pytest.approx(want["logits_mean_abs"], abs=1e-5)
+    assert out.logits[0].argmax(-1).tolist() == want["argmax_ids"]
+    # every token but the first and the last, hidden in its turn
+    masked = ids.repeat(23, 1)
+    masked[torch.arange(23), torch.arange(1, 24)] = vocabulary["[MASK]"]
+    logits = model(masked).logits[torch.arange(23), torch.arange(1, 24)]
+    top = logits[5].topk(5)
+    assert top.indices.tolist() == want["mask_at_6_top5"]
+    torch.testing.assert_close(top.values, torch.tensor(want["mask_at_6_top5_logits"]), atol=1e-4, rtol=0)
+    assert int((logits.argmax(-1) == ids[0, 1:24]).sum()) == 15
