@@ -3,7 +3,7 @@
     python benchmarks/encoders.py --model FOLDER [--texts 1000] [--rounds 3]
 
 FOLDER holds a checkpoint and its tokenizer (all-MiniLM-L6-v2, say). Texts have 5 to 256 tokens, most of them few. All
-peers run in turns, each in a process of its own, since their threads, which wait busily, would slow the others; medians.
+peers run in turns, each in a process of its own, since threads that wait busily would slow the others; medians.
 The mean of a text's tokens is compared with Transformers': the greatest 1 - cosine stands in the table. Peers besides
 Transformers: sentence-transformers, onnxruntime (with onnx and onnxscript), ctranslate2, openvino; what is not
 installed is left out.
