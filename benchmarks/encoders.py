@@ -172,7 +172,7 @@ def quiet(threads: int) -> None:
 
 
 def serve(name: str, folder: str, threads: int, pipe: Any) -> None:
-    """A process: lists of texts come in, (seconds, embeddings) go out, until None comes."""
+    """A process: lists of texts come in, (seconds, embeddings) go out, until the other end is gone."""
     quiet(threads)
     try:
         run = VARIANTS[name](Peers(folder, threads))
@@ -181,7 +181,11 @@ def serve(name: str, folder: str, threads: int, pipe: Any) -> None:
         pipe.send(f"{type(error).__name__}: {str(error)[:100]}")
         return
     pipe.send(None)
-    while (texts := pipe.recv()) is not None:
+    while True:
+        try:
+            texts = pipe.recv()
+        except EOFError:
+            return
         start = time.perf_counter()
         made = run(texts)
         pipe.send((time.perf_counter() - start, np.asarray(made, np.float32)))

@@ -291,7 +291,7 @@ def test_what_the_model_cannot_take_is_cut_and_said_once(pipe, said):
 
 
 def test_truncation_false_makes_a_long_text_an_error(pipe):
-    with pytest.raises(ValueError, match="this model takes 16"):
+    with pytest.raises(ValueError, match="16 positions"):
         pipe("good bad " * 30, truncation=False)
 
 

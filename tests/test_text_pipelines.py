@@ -18,6 +18,7 @@ from plainformers import (
     BertTokenizer,
     pipeline,
 )
+from plainformers.card import EXAMPLES
 
 DATA = Path(__file__).parent / "data"
 WORDS = "the a film was good is bad long short very not and but i you saw it again never boring paris in lives anna"
@@ -493,6 +494,7 @@ def test_every_task_can_be_traced_and_taken_apart(task):
     (answer,) = trace.answers
     close(answer, pipe(given, **arguments))
     assert task in str(trace) and "hidden states" in str(trace) and "<table" in trace._repr_html_()
+    assert len(eval(f"pipe({EXAMPLES[task]})")), "the example of a model card"
     inputs = pipe.preprocess([given], **arguments)
     close(pipe.postprocess(pipe.forward(inputs), inputs), [answer])
 

@@ -119,7 +119,7 @@ def explain(config: Any, given: dict[str, Any], error: str) -> str | None:
     shapes = {name: list(value.shape) for name, value in given.items() if isinstance(value, Tensor)}
     if isinstance(ids, Tensor) and most is not None and ids.shape[-1] > most:
         return (
-            f"The input is {ids.shape[-1]} tokens long; this model takes {most}. "
+            f"The input is {ids.shape[-1]} tokens long; this model has {most} positions. "
             f"Cut it: tokenizer(text, truncation=True, max_length={most})."
         )
     if found := re.fullmatch(r"Target (-?\d+) is out of bounds\.", error):

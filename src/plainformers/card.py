@@ -19,8 +19,17 @@ from .model import UPLOAD
 FACTS = ("language", "license", "base_model", "data", "metrics", "tested_on", "limits")  # what only the caller knows
 SIZES = {"Layers": "num_hidden_layers", "Hidden size": "hidden_size", "Attention heads": "num_attention_heads",
          "Vocabulary": "vocab_size"}  # fmt: skip
-EXAMPLES = {"text-classification": "A text of your own."}  # each task of pipelines.TASKS -> an input
-LABELLED = frozenset({"text-classification"})  # tasks whose answers are the config's labels
+EXAMPLES = {  # each task of pipelines.TASKS -> the arguments of a call
+    "text-classification": '"A text of your own."',
+    "token-classification": '"Anna lives in Paris.", aggregation_strategy="simple"',
+    "question-answering": 'question="Where does Anna live?", context="Anna lives in Paris."',
+    "fill-mask": 'f"A {pipe.tokenizer.mask_token} of your own."',
+    "zero-shot-classification": '"A text of your own.", candidate_labels=["sport", "music"]',
+    "text-ranking": '{"query": "Where does Anna live?", "documents": ["In Paris.", "She sings."]}',
+    "feature-extraction": '"A text of your own.", pooling="mean"',
+    "sentence-similarity": '{"source_sentence": "A text.", "sentences": ["A word.", "Another text."]}',
+}
+LABELLED = frozenset({"text-classification", "token-classification"})  # tasks whose answers are the config's labels
 MOST_LABELS, MOST_LETTERS = 20, 60
 NOT_STATED, SIGNATURE = "not stated", "Saved by plainformers "
 REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
@@ -136,7 +145,7 @@ def usage(pipe: Any, name: str, variant: str | None) -> str:
         return f"By the pipeline class {shown(type(pipe).__name__)}, which is not a part of plainformers.\n"
     name = json.dumps(name, ensure_ascii=False)
     name += f', model_kwargs={{"variant": {json.dumps(variant)}}}' if variant else ""
-    lines = f'pipe = pipeline("{pipe.task}", model={name})\nprint(pipe("{EXAMPLES[pipe.task]}"))'
+    lines = f'pipe = pipeline("{pipe.task}", model={name})\nprint(pipe({EXAMPLES[pipe.task]}))'
     return f"```python\nfrom plainformers import pipeline\n\n{lines}\n```\n"
 
 

@@ -9,29 +9,15 @@ from .. import logging
 from ..aliases import did_you_mean, resolve_keywords
 
 if TYPE_CHECKING:
-    from .base import Pipeline
-    from .feature_extraction import FeatureExtractionPipeline
-    from .fill_mask import FillMaskPipeline
-    from .question_answering import QuestionAnsweringPipeline
-    from .sentence_similarity import SentenceSimilarityPipeline
-    from .text_classification import TextClassificationPipeline
-    from .text_ranking import TextRankingPipeline
-    from .token_classification import TokenClassificationPipeline
-    from .zero_shot_classification import ZeroShotClassificationPipeline
-
-__all__ = [
-    "TASKS",
-    "FeatureExtractionPipeline",
-    "FillMaskPipeline",
-    "Pipeline",
-    "QuestionAnsweringPipeline",
-    "SentenceSimilarityPipeline",
-    "TextClassificationPipeline",
-    "TextRankingPipeline",
-    "TokenClassificationPipeline",
-    "ZeroShotClassificationPipeline",
-    "pipeline",
-]
+    from .base import Pipeline as Pipeline
+    from .feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
+    from .fill_mask import FillMaskPipeline as FillMaskPipeline
+    from .question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+    from .sentence_similarity import SentenceSimilarityPipeline as SentenceSimilarityPipeline
+    from .text_classification import TextClassificationPipeline as TextClassificationPipeline
+    from .text_ranking import TextRankingPipeline as TextRankingPipeline
+    from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
+    from .zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 
 
 class Task(NamedTuple):
@@ -78,7 +64,7 @@ ELSEWHERE = (
 def __getattr__(name: str) -> Any:
     files = {task.pipeline: task.file for task in TASKS.values()} | {"Pipeline": "base"}
     if name not in files:
-        raise AttributeError(f"plainformers.pipelines has no {name!r}.{did_you_mean(name, [*__all__, *files])}")
+        raise AttributeError(f"plainformers.pipelines has no {name!r}.{did_you_mean(name, files)}")
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{files[name]}"), name)
     return value
 
