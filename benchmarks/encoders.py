@@ -1,6 +1,6 @@
 """Embeddings of 1,000 English texts by a small BERT, side by side with every peer that is installed.
 
-    python benchmarks/encoders.py --model FOLDER [--texts 1000] [--rounds 3]
+    python benchmarks/encoders.py --model FOLDER [--texts 1000] [--rounds 3] [--only REGEX]
 
 FOLDER holds a checkpoint and its tokenizer (all-MiniLM-L6-v2, say). Texts have 5 to 256 tokens, most of them few. All
 peers run in turns, each in a process of its own, since threads that wait busily would slow the others; medians.
@@ -12,6 +12,7 @@ installed is left out.
 import argparse
 import importlib.util
 import multiprocessing
+import re
 import statistics
 import tempfile
 import time
@@ -191,10 +192,10 @@ def serve(name: str, folder: str, threads: int, pipe: Any) -> None:
         pipe.send((time.perf_counter() - start, np.asarray(made, np.float32)))
 
 
-def start_all(folder: str, threads: int) -> dict[str, Callable[[list[str]], tuple[float, np.ndarray]]]:
+def start_all(folder: str, threads: int, only: str) -> dict[str, Callable[[list[str]], tuple[float, np.ndarray]]]:
     """Variant -> texts to (seconds, embeddings)."""
     found, context = {}, multiprocessing.get_context("spawn")
-    for name in VARIANTS:
+    for name in filter(re.compile(only).search, VARIANTS):
         if importlib.util.find_spec(name.partition(",")[0].replace("-", "_")) is None:
             print(f"({name}: not installed)")
             continue
@@ -241,9 +242,11 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", default="", help="variants whose names this finds; Transformers' are always there")
     options = parser.parse_args()
     quiet(options.threads)
-    texts, runs = english(options.texts), start_all(options.model, options.threads)
+    texts = english(options.texts)
+    runs = start_all(options.model, options.threads, f"^transformers, (given order|sorted)$|{options.only}")
     _, want = runs["transformers, sorted"](texts[:200])
     error = {}
     for name, run in runs.items():
@@ -265,7 +268,7 @@ def main() -> None:
         limit = matrix_limit(peers.model.config.hidden_size, dtype)
         print(f"  limit of matrix products, {str(dtype)[6:]}: {limit / 1e9:.0f} GFLOP/s")
     short: dict[str, list[float]] = {
-        name: [] for name in ("transformers, sorted", "plainformers", "plainformers, bfloat16")
+        name: [] for name in runs if name.startswith(("transformers, sorted", "plainformers"))
     }
     for _ in range(200):
         for name, times in short.items():

@@ -1,6 +1,7 @@
 """Prepared linear layers: the same numbers, and nothing that a user does to the model sees or breaks them."""
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -10,12 +11,13 @@ from zoo import ROWS, config_for, draw, make_inputs
 import plainformers
 from plainformers import pipeline
 from plainformers.activations import ACTIVATIONS
-from plainformers.linear import activate, is_prepared, prepare, project, unprepare
+from plainformers.linear import Int8Product, activate, int8_levels, is_prepared, prepare, project, unprepare
 from plainformers.registry import MODELS
 
 ROW = ROWS[0]
 HEAD = "sequence-classification"
 CAN = torch.backends.mkldnn.is_available()
+needs_int8 = pytest.mark.skipif(not Int8Product.dtypes(), reason="no FBGEMM in this PyTorch")
 
 
 def linear_layers(model):
@@ -175,3 +177,150 @@ def test_pipelines_prepare_what_they_load():
     plain = pipe(["A wonderful film.", "Far too long."])
     for a, b in zip(fast, plain, strict=True):
         assert a["label"] == b["label"] and a["score"] == pytest.approx(b["score"], abs=1e-6)
+
+
+@pytest.mark.skipif(not CAN, reason="no oneDNN in this PyTorch")
+def test_layers_that_read_the_same_are_one_product(model, inputs):
+    attention = model.bert.encoder.layer[0].attention.self
+    together = (attention.query, attention.key, attention.value)
+    assert len({id(layer.product) for layer in together}) == 1
+    x = draw("x", (2, 5, 16), 1.0)
+    with torch.inference_mode():
+        for layer, y in zip(together, project(x, *together), strict=True):
+            torch.testing.assert_close(y, layer(x), atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(y, torch.nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
+    with pytest.raises(RuntimeError, match=r"call unprepare\(\) of the model first"):
+        project(x.requires_grad_(), *together)
+
+
+# ---- 8 bits
+
+
+def rounded_product(x, weight, bias, levels):
+    """What Int8Product computes, in double precision."""
+    x, weight = x.double(), weight.double()
+    row = (weight.abs().amax(1) / 127).float().double()
+    weight = (weight / row[:, None]).round() * row[:, None]
+    low = x.amin(-1, keepdim=True)
+    span = x.amax(-1, keepdim=True) - low
+    return (low + ((x - low) / span * levels).round() / levels * span) @ weight.T + bias.double()
+
+
+@needs_int8
+def test_int8_rounds_weights_by_rows_and_inputs_by_tokens():
+    x, weight, bias = draw("x", (3, 7, 40), 1.0), draw("weight", (24, 40), 0.2), draw("bias", (24,), 1.0)
+    x[0] *= 100  # a token with large values must not coarsen the others
+    want = rounded_product(x, weight, bias, int8_levels())
+    got = Int8Product(weight, bias)(x)
+    # a value in the middle of two levels may fall to either
+    torch.testing.assert_close(got[1:].double(), want[1:], atol=0.05, rtol=0)
+    assert (got[1:] - want[1:]).abs().mean() < 1e-3
+    exact = x @ weight.T + bias
+    assert 1e-4 < (got[1:] - exact[1:]).abs().mean() < 0.02
+    for row in (0, 1):
+        torch.testing.assert_close(Int8Product(weight, bias)(x[row, :1]), got[row, :1], atol=1e-4, rtol=1e-5)
+
+
+@needs_int8
+def test_int8_does_not_overflow():
+    x, weight = torch.ones(4, 256), torch.full((16, 256), -3.0)
+    x[:, 0] = 0
+    torch.testing.assert_close(Int8Product(weight, None)(x), torch.full((4, 16), -3.0 * 255))
+
+
+@needs_int8
+def test_int8_of_constant_and_huge_tokens():
+    weight = draw("weight", (16, 32), 0.2)
+    for value in (0.0, 5.0, -1e20):
+        x = torch.full((2, 32), value)
+        product = Int8Product(weight, None)
+        torch.testing.assert_close(product(x), x @ product.plain().T, atol=1e-5, rtol=1e-3)
+
+
+@needs_int8
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_int8_models_are_near(row):
+    kind = getattr(plainformers, MODELS[row.model_type].heads[row.heads[0]])
+    model = kind(kind.config_class(**config_for(row, row.heads[0]) | {"initializer_range": 0.15})).eval()
+    inputs = {name: value for name, value in make_inputs(row, row.heads[0]).items() if "label" not in name}
+    size = model.get_memory_footprint(), model.num_parameters()
+    with torch.inference_mode():
+        want = model(**inputs)[0]
+        model.prepare(quantization="int8")
+        got = model(**inputs)[0]
+    assert model.get_memory_footprint() < size[0] and model.num_parameters() == size[1]
+    error = (got - want).norm() / want.norm()
+    assert 0 < error < 0.1
+
+
+@pytest.fixture
+def int8_model(model):
+    model.prepare(quantization="int8")
+    return model
+
+
+@needs_int8
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda model, folder: model.train(),
+        lambda model, folder: list(model.parameters()),
+        lambda model, folder: model.to(torch.float64),
+        lambda model, folder: copy.deepcopy(model),
+        lambda model, folder: model.state_dict(),
+        lambda model, folder: model.save_pretrained(folder),
+        lambda model, folder: model.unprepare(),
+        lambda model, folder: model.prepare(),
+        lambda model, folder: model.compile(),
+    ],
+    ids=["train", "parameters", "to", "deepcopy", "state_dict", "save", "unprepare", "prepare", "compile"],
+)
+def test_int8_is_never_undone_silently(int8_model, touch, tmp_path):
+    with pytest.raises(ValueError, match="rounded to int8 and the exact ones are gone.*Load it again"):
+        touch(int8_model, tmp_path)
+    assert not list(tmp_path.iterdir()) and int8_model.quantization == "int8"
+
+
+@needs_int8
+def test_int8_models_are_called_without_no_grad_too(int8_model, inputs):
+    out = int8_model(**inputs)
+    assert not out.logits.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(int8_model(**inputs).logits, out.logits)
+
+
+@needs_int8
+def test_int8_is_asked_for_by_name(model, tmp_path):
+    with pytest.raises(ValueError, match=r"quantization must be one of None, 'int8', got 'int7'"):
+        model.prepare(quantization="int7")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"needs a float32 model on a CPU.*this one is torch.bfloat16 on cpu"):
+        type(model).from_pretrained(tmp_path, dtype="bfloat16", quantization="int8")
+    loaded = type(model).from_pretrained(tmp_path, quantization="int8")
+    assert loaded.quantization == "int8" and loaded.bert.quantization == "int8"
+    assert loaded.get_memory_footprint() < model.get_memory_footprint()
+
+
+@needs_int8
+def test_int8_pipelines_give_one_text_the_same_answer_alone_and_in_a_batch():
+    pipe, plain = (pipeline("sentiment-analysis", device="cpu", quantization=q) for q in ("int8", None))
+    texts = ["A wonderful film.", "Far too long.", "The first half drags, but its end is a joy to watch.", "No."]
+    for alone, batched, exact in zip(map(pipe, texts), pipe(texts), plain(texts), strict=True):
+        assert alone[0]["label"] == batched["label"] == exact["label"]
+        assert alone[0]["score"] == pytest.approx(batched["score"], abs=2e-3)
+        assert batched["score"] == pytest.approx(exact["score"], abs=0.05)
+    with pytest.raises(ValueError, match="give one of quantization and compile"):
+        pipeline("sentiment-analysis", quantization="int8", compile=True)
+
+
+# ---- Compiled
+
+
+def test_compiled_pipelines_pad(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))  # needs no compiler
+    torch._dynamo.reset()
+    pipe, plain = (pipeline("sentiment-analysis", device="cpu", compile=yes) for yes in (True, False))
+    assert plain.packs and not pipe.packs
+    texts = ["A wonderful film.", "Far too long, and dull besides.", ""]
+    for a, b in zip(pipe(texts), plain(texts), strict=True):
+        assert a["label"] == b["label"] and a["score"] == pytest.approx(b["score"], abs=1e-5)

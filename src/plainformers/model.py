@@ -31,7 +31,7 @@ from .checkpoint import (
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import upload
-from .linear import prepare, unprepare
+from .linear import PRODUCTS, prepare, prepared_sizes, unprepare
 from .outputs import ModelOutput
 
 # what code written for Transformers passes to every model, used or not
@@ -57,12 +57,14 @@ class Model(nn.Module):
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
     prepared: ClassVar[str] = ""  # names of the linear layers that prepare() makes faster
+    together: ClassVar[str] = "(?!)"  # those of them that read the same input as their neighbours
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
     _prepared = False
+    quantization: str | None = None  # "int8": what the weights of the prepared layers are rounded to
     _inner = False  # part of a larger model, which reads its outputs by name
 
     def __init__(self, config: Config):
@@ -88,7 +90,7 @@ class Model(nn.Module):
             keywords = resolve_keywords(keywords, names, "forward", f"{type(self).__name__}.forward")
         given = dict(zip(names, args, strict=False)) | keywords
         check_arguments(given)
-        if self._prepared and torch.is_grad_enabled():
+        if self._prepared and not self.quantization and torch.is_grad_enabled():
             self.unprepare()
         try:
             out = super().__call__(*args, **keywords)
@@ -182,6 +184,7 @@ class Model(nn.Module):
         variant: str | None = None,
         use_safetensors: bool | None = None,
         quantization_config: Any = None,
+        quantization: str | None = None,
         revision: str | None = None,
         subfolder: str = "",
         cache_dir: str | os.PathLike[str] | None = None,
@@ -198,7 +201,7 @@ class Model(nn.Module):
         shape anew instead of raising. state_dict: weights in place of the files. key_mapping: {regular expression:
         replacement} for names of the checkpoint. variant: "fp16" reads model.fp16.safetensors. revision, subfolder,
         cache_dir, force_download, local_files_only, token: where files come from. Other keywords: fields of the config,
-        arguments of the class.
+        arguments of the class. quantization: "int8" rounds the weights of the blocks, see prepare.
         Raises ValueError when a tensor is missing, has another shape, or a file is damaged; all of them are named.
         """
         given = {"dtype": dtype, "token": token, "attn_implementation": attn_implementation}
@@ -235,6 +238,8 @@ class Model(nn.Module):
                 if model.get_buffer(buffer_name).is_meta:
                     set_tensor(model, buffer_name, buffer.to(device))
         model._finish_loading(report, ignore_mismatched_sizes, dtype_of, device, name or "the state_dict")
+        if quantization:
+            model.prepare(quantization)
         return (model, report.as_info()) if output_loading_info else model
 
     @classmethod
@@ -397,25 +402,48 @@ class Model(nn.Module):
 
     # ---- Faster linear layers: for inference; whatever changes the weights or hands them out undoes it first
 
-    def prepare(self) -> bool:
+    def prepare(self, quantization: str | None = None) -> bool:
         """Lets a model on a CPU run faster, in place; see linear.py. Pipelines do it to the models that they load.
 
         state_dict and save_pretrained give the weights as ever. It is undone, for good, by train, parameters, to,
         copying, pickling, load_state_dict, compile and a call with gradients enabled. False where this PyTorch cannot.
+        quantization="int8" rounds the weights of the blocks: a quarter of the memory, and a model for inference only,
+        which cannot be undone, saved or trained. ValueError where that is not possible.
         """
-        if self.prepared and prepare(self, self.prepared):
-            self._mark_prepared(True)
-        return self._prepared
+        if quantization not in PRODUCTS:
+            known = ", ".join(repr(name) for name in PRODUCTS)
+            raise ValueError(f"quantization must be one of {known}, got {quantization!r:.80}.")
+        if self.quantization:
+            self._refuse(f"prepare(quantization={quantization!r})")
+        self.unprepare()
+        done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization)
+        if quantization and not done:
+            raise ValueError(
+                f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 model on a "
+                f"CPU and a PyTorch with FBGEMM; this one is {self.dtype} on {self.device}."
+            )
+        self._mark_prepared(done, quantization)
+        for parameter in self._weights() if quantization else ():
+            parameter.requires_grad_(False)
+        return done
 
     def unprepare(self) -> None:
+        if self.quantization:
+            self._refuse("this")
         if self._prepared:
             unprepare(self)
             self._mark_prepared(False)
 
-    def _mark_prepared(self, yes: bool) -> None:
+    def _refuse(self, what: str) -> None:
+        raise ValueError(
+            f"The weights of this {type(self).__name__} are rounded to {self.quantization} and the exact ones are "
+            f"gone, so {what} is not possible. Load it again, without quantization."
+        )
+
+    def _mark_prepared(self, yes: bool, quantization: str | None = None) -> None:
         for module in self.modules():
             if isinstance(module, Model):
-                module._prepared = yes
+                module._prepared, module.quantization = yes, quantization
 
     def train(self, mode: bool = True) -> Any:
         if mode:
@@ -427,11 +455,9 @@ class Model(nn.Module):
         return super().named_parameters(*args, **keywords)
 
     def state_dict(self, *args: Any, **keywords: Any) -> Any:
-        state = super().state_dict(*args, **keywords)
-        for name, tensor in state.items() if self._prepared else ():
-            if isinstance(tensor, Tensor) and tensor.is_mkldnn:
-                state[name] = tensor.to_dense()
-        return state
+        if self.quantization:
+            self._refuse("reading them")
+        return super().state_dict(*args, **keywords)
 
     def load_state_dict(self, *args: Any, **keywords: Any) -> Any:
         self.unprepare()
@@ -452,7 +478,7 @@ class Model(nn.Module):
     # ---- Looking and changing
 
     def _weights(self) -> Any:
-        """The parameters as they lie, prepared ones too; to be counted, not to be changed."""
+        """The parameters outside of prepared layers; to be counted, not to be changed."""
         return (parameter for _, parameter in super().named_parameters())
 
     @property
@@ -475,13 +501,13 @@ class Model(nn.Module):
         embeddings = (
             {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
         )
-        return sum(
-            p.numel() for p in self._weights() if id(p) not in embeddings and (p.requires_grad or not only_trainable)
-        )
+        prepared = prepared_sizes(self)[1 if only_trainable else 0]
+        others = (p for p in self._weights() if id(p) not in embeddings and (p.requires_grad or not only_trainable))
+        return prepared + sum(p.numel() for p in others)
 
     def get_memory_footprint(self, return_buffers: bool = True) -> int:
         """Bytes of the parameters, and of the buffers."""
-        size = sum(p.nbytes for p in self._weights())
+        size = sum(p.nbytes for p in self._weights()) + prepared_sizes(self)[2]
         return size + sum(b.nbytes for b in self.buffers()) if return_buffers else size
 
     def get_input_embeddings(self) -> nn.Module:

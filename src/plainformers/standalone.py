@@ -101,7 +101,7 @@ class Model(nn.Module):
     renames: ClassVar[tuple[tuple[str, str | None], ...]] = ()  # names of old checkpoints -> names here; None drops
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
-    prepared, accepts_packed, main_input_name = "", False, "input_ids"
+    prepared, together, accepts_packed, main_input_name = "", "", False, "input_ids"
     gradient_checkpointing = False
 
     def __init__(self, config: Config):
@@ -370,6 +370,11 @@ def as_cache(past_key_values: DynamicCache | None, wanted: bool) -> DynamicCache
 
 
 # Left out: faster layers.
+
+
+def project(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+    """Every layer's output for the same input."""
+    return tuple(layer(x) for layer in layers)
 
 
 def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -225,6 +225,7 @@ class AlbertPreTrainedModel(Model):
     config: AlbertConfig
     renames = ((r"embeddings\.position_ids$", None),)  # a buffer of Transformers before 4.31
     prepared = r"encoder\."
+    together = r"\.attention\.(query|key|value)$"
     may_be_new = (r"^(albert\.)?pooler\.", r"^classifier\.", r"^qa_outputs\.", r"^predictions\.", r"^sop_classifier\.")
 
     def init_weights(self, module: nn.Module) -> None:

@@ -277,6 +277,7 @@ class BertPreTrainedModel(Model):
     # gamma and beta: checkpoints written before 2019; position_ids: a buffer of Transformers before 4.31
     renames = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"), (r"embeddings\.position_ids$", None))
     prepared = r"encoder\.layer\.\d+\."
+    together = r"\.attention\.self\.(query|key|value)$"
     may_be_new = (r"^(bert\.)?pooler\.", r"^classifier\.", r"^qa_outputs\.", r"^cls\.", r"\.crossattention\.")
 
     def init_weights(self, module: nn.Module) -> None:

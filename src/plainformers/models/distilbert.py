@@ -157,6 +157,7 @@ class DistilBertPreTrainedModel(Model):
     # gamma and beta: checkpoints written before 2019; position_ids: a buffer of Transformers before 4.31
     renames = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"), (r"embeddings\.position_ids$", None))
     prepared = r"transformer\.layer\.\d+\."
+    together = r"\.[qkv]_lin$"
     may_be_new = (r"^(pre_)?classifier\.", r"^qa_outputs\.", r"^vocab_(transform|layer_norm|projector)\.")
 
     def init_weights(self, module: nn.Module) -> None:

@@ -285,6 +285,7 @@ class ElectraPreTrainedModel(Model):
     config: ElectraConfig
     renames = ((r"embeddings\.position_ids$", None),)  # a buffer of Transformers before 4.31
     prepared = r"encoder\.layer\.\d+\.|embeddings_project"
+    together = r"\.attention\.self\.(query|key|value)$"
     may_be_new = (
         *(r"^classifier\.", r"^qa_outputs\.", r"^sequence_summary\.", r"\.crossattention\."),
         *(r"^generator_predictions\.", r"^generator_lm_head\.", r"^discriminator_predictions\."),

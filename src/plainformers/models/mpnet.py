@@ -246,6 +246,7 @@ class MPNetPreTrainedModel(Model):
     config: MPNetConfig
     renames = ((r"embeddings\.position_ids$", None),)  # a buffer of Transformers before 4.31
     prepared = r"encoder\.layer\.\d+\."
+    together = r"\.attn\.[qkv]$"
     may_be_new = (r"^(mpnet\.)?pooler\.", r"^classifier\.", r"^qa_outputs\.", r"^lm_head\.")
 
     def init_weights(self, module: nn.Module) -> None:

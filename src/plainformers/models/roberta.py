@@ -287,6 +287,7 @@ class RobertaPreTrainedModel(Model):
     config: RobertaConfig
     renames = ((r"embeddings\.position_ids$", None),)  # a buffer of Transformers before 4.31
     prepared = r"encoder\.layer\.\d+\."
+    together = r"\.attention\.self\.(query|key|value)$"
     may_be_new = (r"^(roberta\.)?pooler\.", r"^classifier\.", r"^qa_outputs\.", r"^lm_head\.", r"\.crossattention\.")
 
     def init_weights(self, module: nn.Module) -> None:

@@ -83,6 +83,8 @@ def pipeline(
     device: Any = None,
     device_map: Any = None,
     dtype: Any = None,
+    quantization: str | None = None,
+    compile: bool = False,
     model_kwargs: dict[str, Any] | None = None,
     pipeline_class: "type[Pipeline] | None" = None,
     batch_size: int | None = None,
@@ -94,7 +96,9 @@ def pipeline(
     task: one of TASKS or TASK_ALIASES; None is found from the model's class. model: a folder, a repository or built-in
     name, or a Model; None is the task's default. tokenizer: the same; None is the model's. config: a Config or a name.
     device: "cpu", "cuda", "cuda:1", a number of a GPU, -1 for the CPU; None is a GPU where there is one. device_map:
-    another spelling of it. dtype (torch_dtype): see Model.from_pretrained. revision, token: where files come from.
+    another spelling of it. dtype (torch_dtype): see Model.from_pretrained. quantization: "int8" rounds the weights of
+    the blocks, see Model.prepare. compile: the model goes through torch.compile, in batches that are padded; the first
+    calls take long. revision, token: where files come from.
     model_kwargs: further arguments of from_pretrained. batch_size: inputs that go through the model together; None is
     by their lengths. arguments: those of a call, as its new defaults. num_workers, use_fast, framework and
     trust_remote_code change nothing.
@@ -117,6 +121,8 @@ def pipeline(
     for name, part in {"feature_extractor": feature_extractor, "image_processor": image_processor}.items():
         if part is not None:
             raise ValueError(f"{task} reads text: it has no use for a {name}. Leave it out.")
+    if quantization and compile:
+        raise ValueError("torch.compile works on plain layers: give one of quantization and compile, not both.")
     tokenizer = getattr(processor, "tokenizer", processor) if tokenizer is None else tokenizer
 
     device = device_map if device is None else device
@@ -127,11 +133,13 @@ def pipeline(
     if isinstance(model, (str, os.PathLike)):
         name, model = model, load_model(task, model, config, kind.as_device(device), dtype, where)
         dtype = None
+        if not (quantization or compile):
+            model.prepare()
     elif config is not None or revision is not None or model_kwargs:
         raise ValueError("config, revision and model_kwargs say how a model is loaded; this one is loaded already.")
     else:
         name = getattr(model, "name_or_path", "")
-    return kind(
+    pipe = kind(
         model,
         load_tokenizer(tokenizer, name, model, where),
         task=task,
@@ -141,6 +149,11 @@ def pipeline(
         num_workers=num_workers,
         **arguments,
     )
+    if quantization:
+        pipe.model.prepare(quantization)
+    if compile:
+        pipe.model.compile(dynamic=True)
+    return pipe
 
 
 def known_task(task: Any) -> str:
@@ -206,7 +219,6 @@ def load_model(task: str, name: Any, config: Any, device: Any, dtype: Any, argum
             f"would be random. Use a model that was trained for {task}, or train this one first. (A model "
             f"that {auto_class.__name__} loaded is taken as it is: pipeline({task!r}, model=model, tokenizer=…).)"
         )
-    model.prepare()
     return model
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..trace import Trace
 
 # of one batch, padding counted: on a CPU more tokens than this leave its caches, a GPU wants many
-TOKENS, TOKENS_ON_GPU, ROWS = 1024, 16384, 256
+TOKENS, TOKENS_ON_GPU, ROWS = 2048, 16384, 256
 PER_TOKEN = ("input_ids", "token_type_ids", "position_ids")  # columns that are laid end to end in a packed batch
 WINDOW = 1024  # inputs that are tokenised together
 BETWEEN_STEPS = frozenset(
@@ -263,7 +263,8 @@ class Pipeline:
     def packs(self) -> bool:
         """Whether batches are laid end to end instead of padded; on a GPU they are padded, which is quicker there."""
         names = {*self.tokenizer.model_input_names} - {*PER_TOKEN, "attention_mask"}
-        return self.model.accepts_packed and self.device.type == "cpu" and not names
+        plain = self.device.type == "cpu" and self.model._compiled_call_impl is None
+        return self.model.accepts_packed and plain and not names
 
     def collate(self, encoded: BatchEncoding, rows: Sequence[int], before: dict[str, Any], packed: bool) -> "Rows":
         """Some rows as tensors: laid end to end, or padded to the longest of them, or as the call says."""
