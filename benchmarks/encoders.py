@@ -161,6 +161,8 @@ VARIANTS: dict[str, Callable[[Peers], Callable[[list[str]], np.ndarray]]] = {
     "openvino, sorted, bfloat16": lambda peers: peers.openvino("bf16"),
     "plainformers": lambda peers: peers.plainformers(),
     "plainformers, bfloat16": lambda peers: peers.plainformers(dtype="bfloat16"),
+    "plainformers, int8": lambda peers: peers.plainformers(quantization="int8"),
+    "plainformers, compiled": lambda peers: peers.plainformers(compile=True),
 }
 
 
@@ -264,7 +266,8 @@ def main() -> None:
     for name, median in medians.items():
         speed = f"{len(texts) / median:7.1f} texts/s {first / median:6.2f} x {work / median / 1e9:6.0f} GFLOP/s"
         print(f"  {name:32s} {speed}   1 - cosine {error[name]:.1e}")
-    for dtype in (torch.float32, torch.bfloat16):
+    bfloat16 = [torch.bfloat16] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else []
+    for dtype in (torch.float32, *bfloat16):
         limit = matrix_limit(peers.model.config.hidden_size, dtype)
         print(f"  limit of matrix products, {str(dtype)[6:]}: {limit / 1e9:.0f} GFLOP/s")
     short: dict[str, list[float]] = {
