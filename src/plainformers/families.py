@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
 WITHOUT_TYPES = ("input_ids", "attention_mask")
+Words = Mapping[str, str] | str  # words by their names, or the text that _family reads
 
 
 class Family(NamedTuple):
@@ -19,6 +20,20 @@ class Family(NamedTuple):
     files: Mapping[str, tuple[str, ...]] = {}  # argument -> the names that its file may have: {"vocab_file": (…)}
     options: Mapping[str, Any] = {}  # what the converter needs to know beyond the files
     settings: tuple[str, ...] = ()  # arguments of the class that the converter reads, beside those of every tokenizer
+
+
+class Original(NamedTuple):
+    """What a tokenizer is made of: its original files, and what is said about it."""
+
+    family: Family
+    special: Mapping[str, str] = {}  # special tokens by name: {"unk_token": "<unk>"}
+    settings: Mapping[str, Any] = {}  # those of tokenizer_config.json
+    sources: Mapping[str, Any] = {}  # argument of the class -> file, or what it holds
+
+    def said(self, name: str, default: Any = None) -> Any:
+        """A setting; what is not set, or null, is as the family's option of that name says."""
+        value = self.settings.get(name)
+        return self.family.options.get(name, default) if value is None else value
 
 
 def _pairs(text: str) -> Iterator[list[str]]:
@@ -145,9 +160,6 @@ WHISPER_LANGUAGES: dict[str, str] = _LANGUAGES["whisper"]  # what a language is 
 
 
 # ---- The table
-
-
-Words = Mapping[str, str] | str  # words by their names, or the text that _family reads
 
 
 def _family(
