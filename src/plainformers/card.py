@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, logging
-from .hub import fetch, make_repository, upload
+from .hub import fetch, make_repository, upload, write_file
 from .model import UPLOAD
 
 FACTS = ("language", "license", "base_model", "data", "metrics", "tested_on", "limits")  # what only the caller knows
@@ -216,14 +216,10 @@ def save(pipe: Any, save_directory: Any, given: dict[str, Any], arguments: dict[
 
 def put_card(folder: Path, text: str, overwrite: bool, stated: bool) -> None:
     """Writes README.md unless one is there. That is said, aloud where facts are lost or ours is out of date."""
-    path, temporary = folder / "README.md", folder / f".README.md.{os.getpid()}.tmp"
+    path = folder / "README.md"
     there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if overwrite or not os.path.lexists(path):
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_file(path, text)
     elif there != text:
         level = logging.WARNING if stated or SIGNATURE in there else logging.INFO
         logging.once(f"{path} is there and stays as it is; overwrite_card=True writes a new model card.", level)

@@ -26,6 +26,7 @@ from tokenizers import (
 )
 
 from .families import (
+    BERT_FRAME,
     CLIP_SPLIT,
     GPT2_SPLIT,
     RANK_FILES,
@@ -135,20 +136,16 @@ def wordpiece(
     where: object = "the vocabulary",
 ) -> Backend:
     """BERT's tokenizer; special: unk_token, cls_token and sep_token, which the vocabulary must hold."""
-    unk, cls, sep = (special[name] for name in ("unk_token", "cls_token", "sep_token"))
-    if missing := [token for token in (unk, cls, sep) if token not in vocab]:
+    names = {name: special[f"{name}_token"] for name in ("unk", "cls", "sep")}
+    if missing := [token for token in names.values() if token not in vocab]:
         raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}, which a WordPiece tokenizer needs.")
-    backend = Backend(models.WordPiece(dict(vocab), unk_token=unk))  # type: ignore[call-arg]
+    backend = Backend(models.WordPiece(dict(vocab), unk_token=names["unk"]))  # type: ignore[call-arg]
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=chinese_chars, strip_accents=strip_accents, lowercase=lowercase
     )  # type: ignore[assignment]
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
     backend.decoder = decoders.WordPiece(prefix="##")  # type: ignore[assignment]
-    backend.post_processor = processors.TemplateProcessing(
-        single=[f"{cls}:0", "$A:0", f"{sep}:0"],
-        pair=[f"{cls}:0", "$A:0", f"{sep}:0", "$B:1", f"{sep}:1"],
-        special_tokens=[(cls, vocab[cls]), (sep, vocab[sep])],
-    )  # type: ignore[assignment]
+    set_frame(backend, BERT_FRAME, names)
     return backend
 
 

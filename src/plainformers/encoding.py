@@ -6,7 +6,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tokenizers import Encoding, Tokenizer as Backend
+from tokenizers import Encoding
 
 from .aliases import did_you_mean
 from .logging import once
@@ -38,9 +38,6 @@ class Call(NamedTuple):
     return_offsets_mapping: bool = False
     return_length: bool = False
     verbose: bool = True
-
-
-CALL_ARGUMENTS = ("text", "text_pair", "text_target", "text_pair_target", *Call._fields)
 
 
 class TokenSpan(NamedTuple):
@@ -429,17 +426,16 @@ def finish(
     return BatchEncoding(data, encodings, call.return_tensors)
 
 
-def as_encoding(ids: list[int], backend: Backend) -> Encoding:
+def make_encoding(
+    ids: Sequence[int],
+    tokens: Sequence[str],
+    offsets: Sequence[tuple[int, int]] | None = None,
+    types: Sequence[int] | None = None,
+) -> Encoding:
     """Ids as the library has them after a text; its pickled form is the only way to make one."""
-    n, tokens = len(ids), [backend.id_to_token(index) or "" for index in ids]
-    state: dict[str, Any] = {name: [0] * n for name in ("type_ids", "special_tokens_mask")}
-    state |= {
-        "ids": list(ids),
-        "tokens": tokens,
-        "words": [None] * n,
-        "offsets": [(0, 0)] * n,
-        "attention_mask": [1] * n,
-    }
+    n = len(ids)
+    state = {"ids": ids, "tokens": tokens, "offsets": offsets or [(0, 0)] * n, "type_ids": types or [0] * n}
+    state |= {"words": [None] * n, "attention_mask": [1] * n, "special_tokens_mask": [0] * n}
     encoding = Encoding()
     encoding.__setstate__(json.dumps({**state, "overflowing": [], "sequence_ranges": {}}).encode())
     return encoding

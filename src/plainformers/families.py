@@ -199,7 +199,7 @@ _ALBERT = {**_DEBERTA, **_tokens("unk=<unk> pad=<pad>")}
 _ROBERTA = _tokens("bos=<s> eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s> mask=<mask>")
 _GPT2 = _tokens("bos=<|endoftext|> eos=<|endoftext|> unk=<|endoftext|>")
 _LLAMA = _tokens("bos=<s> eos=</s> unk=<unk>")
-_BERT_FRAME = ("cls $A sep", "cls $A sep $B:1 sep:1")
+BERT_FRAME = ("cls $A sep", "cls $A sep $B:1 sep:1")
 _ROBERTA_FRAME = ("cls $A sep", "cls $A sep sep $B sep")
 _LANGUAGE_LAST, _LANGUAGE_FIRST = ("$A eos lang", "$A $B eos lang"), ("lang $A eos", "lang $A $B eos")
 _EOS_FRAME, _EOS_TWICE = ("$A eos", "$A $B eos"), ("$A eos", "$A eos $B eos")
@@ -237,7 +237,7 @@ FAMILIES: dict[str, Family] = {
     "BlenderbotTokenizer": _bpe(
         _ROBERTA, frame=("$A eos", "$A eos $B:1 eos:1"), lstrip=("mask_token",), add_prefix_space=True
     ),
-    "DebertaTokenizer": _bpe(_DEBERTA, inputs=_TYPES_LAST, frame=_BERT_FRAME, lstrip=("mask_token",)),
+    "DebertaTokenizer": _bpe(_DEBERTA, inputs=_TYPES_LAST, frame=BERT_FRAME, lstrip=("mask_token",)),
     "GPT2Tokenizer": _bpe(
         _GPT2, f"{_BOS_EOS} pat_str", "vocab.json gpt2.tiktoken cl100k_base.tiktoken o200k_base.tiktoken"
     ),
@@ -263,7 +263,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "OpenAIGPTTokenizer": _family("wordbpe", "unk=<unk>", _BPE_FILES, lowercase=True),
     "HerbertTokenizer": _family(
-        "wordbpe", "cls=<s> unk=<unk> pad=<pad> mask=<mask> sep=</s>", _BPE_FILES, frame=_BERT_FRAME
+        "wordbpe", "cls=<s> unk=<unk> pad=<pad> mask=<mask> sep=</s>", _BPE_FILES, frame=BERT_FRAME
     ),
     "ByT5Tokenizer": _family(
         "bytes",
@@ -277,7 +277,7 @@ FAMILIES: dict[str, Family] = {
         drop_damaged=True,
     ),
     "PerceiverTokenizer": _family(
-        "bytes", "pad=[PAD] bos=[BOS] eos=[EOS] mask=[MASK] cls=[CLS] sep=[SEP]", {}, frame=_BERT_FRAME
+        "bytes", "pad=[PAD] bos=[BOS] eos=[EOS] mask=[MASK] cls=[CLS] sep=[SEP]", {}, frame=BERT_FRAME
     ),
     "CanineTokenizer": _family(
         "codepoints",
@@ -285,7 +285,7 @@ FAMILIES: dict[str, Family] = {
         {},
         "add_prefix_space",
         inputs=_TYPES_LAST,
-        frame=_BERT_FRAME,
+        frame=BERT_FRAME,
         lstrip=("mask_token",),
     ),
     "EsmTokenizer": _family(
@@ -305,11 +305,11 @@ FAMILIES: dict[str, Family] = {
         **_ALBERT_CLEANING,
         do_lower_case=True,
         keep_accents=False,
-        frame=_BERT_FRAME,
+        frame=BERT_FRAME,
     ),
     "BarthezTokenizer": _spm(_ROBERTA, _BPE_MODEL, after=("<mask>",), frame=_ROBERTA_FRAME),
     "BertGenerationTokenizer": _spm("bos=<s> eos=</s> unk=<unk> sep=<::::> pad=<pad>", "spiece.model"),
-    "BigBirdTokenizer": _spm({**_BERT, **_LLAMA, "pad_token": "<pad>"}, "spiece.model", frame=_BERT_FRAME),
+    "BigBirdTokenizer": _spm({**_BERT, **_LLAMA, "pad_token": "<pad>"}, "spiece.model", frame=BERT_FRAME),
     "CamembertTokenizer": _spm(
         _ROBERTA,
         _BPE_MODEL,
@@ -328,7 +328,7 @@ FAMILIES: dict[str, Family] = {
         inputs=WITH_TYPES,
         after=("[MASK]",),
         lstrip=(),
-        frame=_BERT_FRAME,
+        frame=BERT_FRAME,
     ),
     "FNetTokenizer": _spm(
         "unk=<unk> sep=[SEP] pad=<pad> cls=[CLS] mask=[MASK]",
@@ -336,7 +336,7 @@ FAMILIES: dict[str, Family] = {
         _CLEANING,
         inputs=("input_ids", "token_type_ids"),
         **_ALBERT_CLEANING,
-        frame=_BERT_FRAME,
+        frame=BERT_FRAME,
     ),
     "GemmaTokenizer": _spm(
         "bos=<bos> eos=<eos> unk=<unk> pad=<pad> mask=<mask>",
@@ -405,7 +405,7 @@ FAMILIES: dict[str, Family] = {
         frame=_EOS_FRAME,
     ),
     "ReformerTokenizer": _spm("eos=</s> unk=<unk>", "spiece.model"),
-    "RemBertTokenizer": _spm(_ALBERT, "sentencepiece.model", _CLEANING, inputs=WITH_TYPES, frame=_BERT_FRAME),
+    "RemBertTokenizer": _spm(_ALBERT, "sentencepiece.model", _CLEANING, inputs=WITH_TYPES, frame=BERT_FRAME),
     "SiglipTokenizer": _spm(
         "eos=</s> unk=<unk> pad=</s>",
         "spiece.model",

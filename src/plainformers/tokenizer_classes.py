@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer as Backend
 from .aliases import did_you_mean, rename_keywords, resolve_keywords
 from .conversion import convert, frame_texts
 from .families import FAMILIES, VOCABULARY_FILES, Family, Original
-from .hub import fetch, file_in, names_in
+from .hub import fetch, file_in, names_in, write_file
 from .sentencepiece import convert_sentencepiece, language_token
 from .tokenizer import ALL_SETTINGS, BERT_SETTINGS, Tokenizer
 from .tokenizer_files import (
@@ -22,7 +22,6 @@ from .tokenizer_files import (
     read_files,
     set_bert_normalizer,
     wanted_files,
-    write_bytes,
 )
 
 # settings that say what stands around texts
@@ -264,9 +263,9 @@ class MarianTokenizer(FamilyTokenizer):
         for argument, source in self._sources.items():
             path = Path(save_directory) / f"{prefix}{self.family.files[argument][0]}"
             if isinstance(source, Mapping):
-                write_bytes(path, json.dumps(source, ensure_ascii=False).encode())
+                write_file(path, json.dumps(source, ensure_ascii=False))
             elif Path(source).resolve() != path.resolve():
-                write_bytes(path, Path(source).read_bytes())
+                write_file(path, Path(source).read_bytes())
             paths.append(str(path))
         return tuple(paths)
 
