@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "trace": {"aliases", "arguments", "encoding", "outputs", "views"},
     "eject": {"aliases", "hub", "registry"},
     "standalone": set(),
-    "card": {"__version__", "hub", "logging", "model"},
+    "card": {"__version__", "hub", "logging", "model", "views"},
     "__main__": {"cli"},
     "models": LEAVES | {"config", "model"},
 }

@@ -9,7 +9,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,19 @@ def _asset(name: str) -> str:
 
 
 @functools.cache
-def _template(name: str, folded: bool = False) -> Any:
-    """A page of assets/, in which all values are escaped. folded: without line ends and indentation."""
+def template(name: str, *, escaped: bool = True, folded: bool = False, **filters: Callable[..., Any]) -> Any:
+    """A text of assets/ with places for values, which escaped makes harmless in HTML.
+
+    folded: without line ends and indentation. filters: more than `text` (see _text), `count` (1,234) and `json`.
+    """
     from jinja2 import Environment, StrictUndefined  # which torch rests on, too
     from markupsafe import Markup
 
     source = re.sub(r"\n\s*", "", _asset(name)) if folded else _asset(name)
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"text": lambda *given: Markup(_text(*given)), "count": "{:,}".format}
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(autoescape=escaped, undefined=StrictUndefined, **options)
+    environment.filters |= {"text": lambda *given: Markup(_text(*given)), "count": "{:,}".format, **filters}
+    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
     return environment.from_string(source)
 
 
@@ -42,7 +47,7 @@ class Page:
 
     def __init__(self, title: str, body: str, css: str = "", script: str = ""):
         style = _asset("page.css") + css
-        self.html = _template("page.html").render(title=title, style=style, body=body, script=script) + "\n"
+        self.html = template("page.html").render(title=title, style=style, body=body, script=script)
 
     def __str__(self) -> str:
         return self.html
@@ -84,7 +89,7 @@ def printable(text: str) -> str:
 def trace_fragment(trace: Any) -> str:
     """A trace as HTML that can stand in any page: its style touches nothing else."""
     several = "attentions" in trace.outputs
-    return _template("trace.html", folded=True).render(
+    return template("trace.html", folded=True).render(
         trace=trace,
         style=_asset("trace.css"),
         inputs=[text if isinstance(text, tuple) else (text,) for text in trace.texts],
@@ -153,5 +158,5 @@ def attention_view(
     about = [f"{len(layers)} layers of {H} heads, {len(queries)} tokens", cut]
     # no "<" in the data, so that nothing in it can end the script
     inert = json.dumps(data).replace("<", chr(92) + "u003c")
-    body = _template("attention.html").render(title=text, about=" · ".join(filter(None, about)), data=inert)
+    body = template("attention.html").render(title=text, about=" · ".join(filter(None, about)), data=inert)
     return Page("Attention", body, _asset("attention.css"), _asset("attention.js"))
