@@ -145,13 +145,12 @@ class BatchEncoding(UserDict):
 
     def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
         encoding, index = self._at(batch_or_token_index, token_index)
-        found = encoding.token_to_word(index)
-        return found[1] if isinstance(found, tuple) else found
+        return encoding.token_to_word(index)
 
     def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
         encoding, index = self._at(batch_or_token_index, token_index)
-        found: Any = encoding.token_to_chars(index)
-        return CharSpan(*(found[1] if found and isinstance(found[1], tuple) else found)) if found else None
+        found = encoding.token_to_chars(index)
+        return CharSpan(*found) if found else None
 
     def word_to_tokens(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0

@@ -117,25 +117,19 @@ _TEKKEN = """
 """
 TEKKEN_SPECIAL = _TEKKEN.split()
 
+
+def _each(names: str, *splits: str) -> dict[str, tuple[str, ...]]:
+    return dict.fromkeys(names.split(), splits)
+
+
 # tokenizer.ggml.pre of a GGUF file -> the patterns that split a text, one after the other
 GGUF_SPLITS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe", "exaone4", "trillion", "gigachat", "mellum"),
-        (GPT2_SPLIT,),
-    ),
-    **dict.fromkeys(
-        ("jina-v1-en", "jina-v2-code", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "granite-docling"),
-        (GPT2_SPLIT,),
-    ),
-    **dict.fromkeys(
-        ("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"), (r"\p{N}", GPT2_SPLIT)
-    ),
-    **dict.fromkeys(
-        ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "lfm2", "dbrx", "smaug-bpe", "glm4", "chatglm-bpe"),
-        (CL100K_SPLIT,),
-    ),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "grok-2", "kormo"), (QWEN2_SPLIT,)),
-    **dict.fromkeys(("gpt-4o", "llama4", "minimax-m2"), (O200K_SPLIT,)),
+    **_each("gpt-2 phi-2 mpt olmo jais roberta-bpe exaone4 trillion gigachat mellum", GPT2_SPLIT),
+    **_each("jina-v1-en jina-v2-code jina-es jina-de jina-v2-es jina-v2-de granite-docling", GPT2_SPLIT),
+    **_each("starcoder refact command-r smollm codeshell exaone minerva-7b", r"\p{N}", GPT2_SPLIT),
+    **_each("llama-bpe llama3 llama-v3 falcon3 falcon-h1 lfm2 dbrx smaug-bpe glm4 chatglm-bpe", CL100K_SPLIT),
+    **_each("qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan grok-2 kormo", QWEN2_SPLIT),
+    **_each("gpt-4o llama4 minimax-m2", O200K_SPLIT),
     "tekken": (TEKKEN_SPLIT,),
     "falcon": (r"[\p{P}\$\+<=>\^~\|`]+", GPT2_SPLIT, "[0-9][0-9][0-9]"),
     "deepseek-llm": (
@@ -147,8 +141,8 @@ GGUF_SPLITS: dict[str, tuple[str, ...]] = {
         r"\p{N}",
     ),
     "deepseek-coder": (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"),
-    **dict.fromkeys(("deepseek-v3", "hunyuan-dense"), (r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_V3)),
-    **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), (_BLOOM,)),
+    **_each("deepseek-v3 hunyuan-dense", r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_V3),
+    **_each("bloom poro-chat gpt3-finnish", _BLOOM),
     "viking": (_BLOOM, r"\p{N}"),
 }
 GGUF_NFC = ("qwen2", "stablelm2", "command-r", "mpt", "olmo")  # whose texts are composed before
@@ -188,6 +182,12 @@ def _bpe(special: Words, settings: str = "", /, vocab_file: str = "vocab.json", 
 def _spm(special: Words, files: Words, settings: str = "", /, **more: Any) -> Family:
     """What the options may be is said at convert_sentencepiece."""
     return _family("sentencepiece", special, files, f"sp_model_kwargs {settings}", **more)
+
+
+def _mbart(settings: str = "", /, *, special: Words | None = None, frame: tuple[str, str], **more: Any) -> Family:
+    """Fairseq's vocabulary with the codes of languages behind it, of which one stands around every text."""
+    special = _ROBERTA if special is None else special
+    return _spm(special, _BPE_MODEL, f"src_lang tgt_lang {settings}", **_FAIRSEQ_MASK, frame=frame, **more)
 
 
 _BPE_FILES = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
@@ -356,45 +356,25 @@ FAMILIES: dict[str, Family] = {
         src_lang="en",
         frame=_LANGUAGE_FIRST,
     ),
-    "MBart50Tokenizer": _spm(
-        "eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s> mask=<mask>",
-        _BPE_MODEL,
-        "src_lang tgt_lang",
-        **_FAIRSEQ_MASK,
+    "MBart50Tokenizer": _mbart(
+        special="eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s> mask=<mask>",
         languages=[*_LANGUAGES["mbart"], *_LANGUAGES["mbart50"]],
         src_lang="en_XX",
         frame=_LANGUAGE_FIRST,
     ),
-    "MBartTokenizer": _spm(
-        _ROBERTA,
-        _BPE_MODEL,
-        "src_lang tgt_lang",
-        **_FAIRSEQ_MASK,
-        languages=_LANGUAGES["mbart"],
-        src_lang="en_XX",
-        frame=_LANGUAGE_LAST,
-    ),
+    "MBartTokenizer": _mbart(languages=_LANGUAGES["mbart"], src_lang="en_XX", frame=_LANGUAGE_LAST),
     "MarianTokenizer": _spm(
         "eos=</s> unk=<unk> pad=<pad>", _MARIAN, "source_lang target_lang separate_vocabs", frame=_EOS_FRAME, codes=True
     ),
-    "NllbTokenizer": _spm(
-        _ROBERTA,
-        _BPE_MODEL,
-        "src_lang tgt_lang legacy_behaviour",
-        **_FAIRSEQ_MASK,
+    "NllbTokenizer": _mbart(
+        "legacy_behaviour",
         languages=_LANGUAGES["nllb"],
         src_lang="eng_Latn",
         frame=_LANGUAGE_FIRST,
         legacy_frame=_LANGUAGE_LAST,
     ),
-    "PLBartTokenizer": _spm(
-        _ROBERTA,
-        _BPE_MODEL,
-        "src_lang tgt_lang language_codes",
-        **_FAIRSEQ_MASK,
-        languages=["java", "python", "en_XX"],
-        language_token="__{}__",
-        frame=_LANGUAGE_LAST,
+    "PLBartTokenizer": _mbart(
+        "language_codes", languages=["java", "python", "en_XX"], language_token="__{}__", frame=_LANGUAGE_LAST
     ),
     "PegasusTokenizer": _spm(
         "eos=</s> unk=<unk> pad=<pad> mask=<mask_2>",
