@@ -18,7 +18,6 @@ from .tool_schema import get_json_schema
 # marks that no text has: Unicode says that these code points never stand for a character
 GENERATION, PROTECTED, FINAL = ("\ufdd0", "\ufdd1"), ("\ufdd2", "\ufdd3"), "\ufdd4"
 MARKS = re.compile("[\ufdd0-\ufdd4]")
-GIVEN = ("messages", "tools", "documents", "add_generation_prompt")  # to every template
 Span = tuple[int, int]  # characters from … to
 
 

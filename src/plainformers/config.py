@@ -339,7 +339,7 @@ class Config:
         file: dict[str, Any] | None = self.__dict__.get("_file")
         if file is None:
             common = Config.__dataclass_fields__.keys()
-            plain = {name: value for name, value in Config()._state().items()}
+            plain = Config()._state()
             result = {k: v for k, v in state.items() if k not in common or v != plain[k]}
             return {"model_type": self.model_type} | copy.deepcopy(result)
         result = copy.deepcopy(file)
