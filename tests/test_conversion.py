@@ -26,7 +26,15 @@ from plainformers.conversion import (
     recover_merges,
     whisper_prefix,
 )
-from plainformers.families import CL100K_SPLIT, CLIP_SPLIT, FAMILIES, GGUF_SPLITS, TEKKEN_SPLIT, WHISPER_LANGUAGES
+from plainformers.families import (
+    CL100K_SPLIT,
+    CLIP_SPLIT,
+    FAMILIES,
+    GGUF_SPLITS,
+    TEKKEN_SPLIT,
+    WHISPER_LANGUAGES,
+    Original,
+)
 from plainformers.tokenizer_classes import CLASSES
 
 SAMPLES = (
@@ -278,7 +286,7 @@ def test_whisper_begins_with_language_and_task(tmp_path):
     english = AutoTokenizer.from_pretrained(folder / "saved", language="english")
     assert english.convert_ids_to_tokens(english.prefix_tokens) == [WHISPER[1], "<|en|>", *start[2:]]
     backend, family = french.backend_tokenizer, FAMILIES["WhisperTokenizer"]
-    frame_texts(backend, family, french.special_tokens_map, {"language": "en"})
+    frame_texts(backend, Original(family, french.special_tokens_map, {"language": "en"}))
     assert backend.encode("hello").tokens == [WHISPER[1], "<|en|>", "<|notimestamps|>", "hello", WHISPER[0]]
     assert whisper_prefix("castilian", None, True) == [WHISPER[1], "<|es|>"]
     with pytest.raises(ValueError, match="'klingon' is none of Whisper's languages"):
@@ -290,9 +298,9 @@ def test_whisper_begins_with_language_and_task(tmp_path):
     backend = convert({"vocab_file": later[0], "merges_file": later[1]}, family, special, {}, "WhisperTokenizer")
     assert backend.encode("hello").tokens == ["hello"]
     with pytest.raises(ValueError, match="lacks '<|startoftranscript|>'"):
-        frame_texts(backend, family, special, {})
+        frame_texts(backend, Original(family, special))
     backend.add_special_tokens([WHISPER[1], "<|notimestamps|>"])
-    frame_texts(backend, family, special, {})
+    frame_texts(backend, Original(family, special))
     assert len(backend.encode("hello").ids) == 4
 
 

@@ -36,13 +36,13 @@ MAY_IMPORT = {
     "gguf_tokenizer": {"conversion", "families", "gguf", "sentencepiece"},
     "sandbox": set(),
     "tool_schema": set(),
-    "chat": {"aliases", "sandbox", "tool_schema"},
+    "chat": {"aliases", "encoding", "sandbox", "tool_schema"},
     "tokenizer_files": {"aliases", "families", "hub", "logging", "registry"},
     "tokenizer": {
         *("aliases", "chat", "conversion", "encoding", "families", "hub", "logging", "tokenizer_files"),
         *("tokenizer_classes", "tokenizer_training"),
     },
-    "tokenizer_training": {"aliases", "logging", "tokenizer"},
+    "tokenizer_training": {"aliases", "families", "logging", "sentencepiece", "tokenizer"},
     "tokenizer_classes": {
         "aliases",
         "conversion",
@@ -56,9 +56,9 @@ MAY_IMPORT = {
     "auto": {"aliases", "config", "registry"},
     "views": set(),
     "trace": {"aliases", "arguments", "encoding", "outputs", "views"},
-    "eject": {"aliases", "registry"},
+    "eject": {"aliases", "hub", "registry"},
     "standalone": set(),
-    "card": {"__version__", "hub", "logging", "model"},
+    "card": {"__version__", "hub", "logging", "model", "views"},
     "__main__": {"cli"},
     "models": LEAVES | {"config", "model"},
 }

@@ -4,14 +4,6 @@ from . import logging as logging, modeling_outputs as modeling_outputs
 from .auto import (
     AutoConfig as AutoConfig,
     AutoModel as AutoModel,
-    AutoModelForCausalLM as AutoModelForCausalLM,
-    AutoModelForMaskedLM as AutoModelForMaskedLM,
-    AutoModelForMultipleChoice as AutoModelForMultipleChoice,
-    AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction,
-    AutoModelForPreTraining as AutoModelForPreTraining,
-    AutoModelForQuestionAnswering as AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification as AutoModelForSequenceClassification,
-    AutoModelForTokenClassification as AutoModelForTokenClassification,
 )
 from .cache import (
     DynamicCache as DynamicCache,
@@ -156,6 +148,14 @@ PreTrainedModel = Model
 Cache = DynamicCache
 BertTokenizerFast = BertTokenizer
 DistilBertTokenizerFast = DistilBertTokenizer
+AutoModelForCausalLM = AutoModel
+AutoModelForMaskedLM = AutoModel
+AutoModelForMultipleChoice = AutoModel
+AutoModelForNextSentencePrediction = AutoModel
+AutoModelForPreTraining = AutoModel
+AutoModelForQuestionAnswering = AutoModel
+AutoModelForSequenceClassification = AutoModel
+AutoModelForTokenClassification = AutoModel
 AlbertTokenizer = AlbertTokenizerFast = Tokenizer
 BartTokenizer = BartTokenizerFast = Tokenizer
 BarthezTokenizer = BarthezTokenizerFast = Tokenizer

@@ -142,33 +142,9 @@ class AutoModel:
         _own_models[config_class, cls.head] = model_class
 
 
-class AutoModelForPreTraining(AutoModel):
-    head = "pretraining"
-
-
-class AutoModelForCausalLM(AutoModel):
-    head = "causal-lm"
-
-
-class AutoModelForMaskedLM(AutoModel):
-    head = "masked-lm"
-
-
-class AutoModelForNextSentencePrediction(AutoModel):
-    head = "next-sentence"
-
-
-class AutoModelForSequenceClassification(AutoModel):
-    head = "sequence-classification"
-
-
-class AutoModelForMultipleChoice(AutoModel):
-    head = "multiple-choice"
-
-
-class AutoModelForTokenClassification(AutoModel):
-    head = "token-classification"
-
-
-class AutoModelForQuestionAnswering(AutoModel):
-    head = "question-answering"
+# the classes with a head, as the registry names them
+for _head, _name in AUTO_CLASSES.items():
+    if _name != "AutoModel":
+        globals()[_name] = type(
+            _name, (AutoModel,), {"head": _head, "__module__": __name__, "__doc__": AutoModel.__doc__}
+        )

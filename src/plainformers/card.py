@@ -3,7 +3,6 @@
 Known is what config, model and tokenizer say, and what the caller states (FACTS). Nothing is taken from other cards.
 """
 
-import json
 import math
 import os
 import re
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, logging
-from .hub import fetch, make_repository, upload
+from .hub import fetch, make_repository, upload, write_file
 from .model import UPLOAD
+from .views import template
 
 FACTS = ("language", "license", "base_model", "data", "metrics", "tested_on", "limits")  # what only the caller knows
 SIZES = {"Layers": "num_hidden_layers", "Hidden size": "hidden_size", "Attention heads": "num_attention_heads",
@@ -140,15 +140,6 @@ def front_matter(pipe: Any, name: str, facts: dict[str, Any]) -> str:
     ).to_yaml()
 
 
-def usage(pipe: Any, name: str, variant: str | None) -> str:
-    if pipe.task not in EXAMPLES:
-        return f"By the pipeline class {shown(type(pipe).__name__)}, which is not a part of plainformers.\n"
-    name = json.dumps(name, ensure_ascii=False)
-    name += f', model_kwargs={{"variant": {json.dumps(variant)}}}' if variant else ""
-    lines = f'pipe = pipeline("{pipe.task}", model={name})\nprint(pipe({EXAMPLES[pipe.task]}))'
-    return f"```python\nfrom plainformers import pipeline\n\n{lines}\n```\n"
-
-
 def make_card(pipe: Any, name: str, facts: dict[str, Any], variant: str | None = None) -> str:
     """The text of README.md. name: of the folder or repository; facts: from check_facts; variant: of the weights."""
     model, config, longest = pipe.model, pipe.model.config, pipe.longest
@@ -167,23 +158,11 @@ def make_card(pipe: Any, name: str, facts: dict[str, Any], variant: str | None =
     }
     for title, fact in {"Base model": "base_model", "Language": "language", "License": "license"}.items():
         rows[title] = ", ".join(map(shown, facts.get(fact, ()))) or NOT_STATED
-    table = "".join(f"| {title} | {value} |\n" for title, value in rows.items())
-    metrics = "".join(f"| {shown(key)} | {value:,} |\n" for key, value in facts.get("metrics", {}).items())
-    tested_on = ", ".join(map(linked, facts.get("tested_on", ()))) or NOT_STATED
-    metrics = f"| Metric | Value |\n|---|---|\n{metrics}\nMeasured on: {tested_on}\n" if metrics else "Not stated.\n"
-    cut = f"An input of more than {longest:,} tokens is cut; what is cut off is not read." if longest else ""
-    limits = [cut or "The longest input that it takes is not stated.", *limits]
-    more = facts.get("limits") or ["Nothing else was stated about its limits. Test it on your own inputs before use."]
-    text = "\n".join((
-        f"---\n{front_matter(pipe, name, facts)}\n---\n\n# {shown(name)}\n",
-        f"A model for {shown(pipe.task)}: it gives {answer}.\n" if answer else f"A model for {shown(pipe.task)}.\n",
-        f"## Use\n\n{usage(pipe, name, variant)}",
-        f"## Architecture\n\n| | |\n|---|---|\n{table}",
-        "## Data\n\n" + ("\n\n".join(map(linked, facts.get("data", ()))) or "Not stated.") + "\n",
-        f"## Metrics\n\n{metrics}",
-        "## Limits\n\n" + "".join(f"- {limit}\n" for limit in limits) + "\n" + "\n\n".join(more) + "\n",
-        f"## How it was saved\n\n{SIGNATURE}{__version__}: weights in {dtype} (safetensors).\n",
-    ))  # fmt: skip
+    text = template("card.md", escaped=False, shown=shown, linked=linked).render(
+        front_matter=front_matter(pipe, name, facts), name=name, call=EXAMPLES.get(pipe.task), variant=variant,
+        answer=answer, rows=rows, facts=facts, longest=longest, limits=limits, not_stated=NOT_STATED, dtype=dtype,
+        task=pipe.task, kind=type(pipe).__name__, saved_by=SIGNATURE + __version__,
+    )  # fmt: skip
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -216,14 +195,10 @@ def save(pipe: Any, save_directory: Any, given: dict[str, Any], arguments: dict[
 
 def put_card(folder: Path, text: str, overwrite: bool, stated: bool) -> None:
     """Writes README.md unless one is there. That is said, aloud where facts are lost or ours is out of date."""
-    path, temporary = folder / "README.md", folder / f".README.md.{os.getpid()}.tmp"
+    path = folder / "README.md"
     there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if overwrite or not os.path.lexists(path):
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_file(path, text)
     elif there != text:
         level = logging.WARNING if stated or SIGNATURE in there else logging.INFO
         logging.once(f"{path} is there and stays as it is; overwrite_card=True writes a new model card.", level)

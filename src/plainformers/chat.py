@@ -5,7 +5,6 @@ special token, so encoding it adds none; and a control token that stands in what
 Functions whose first argument is a tokenizer are methods of Tokenizer.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 from tokenizers import Encoding
 
 from .aliases import did_you_mean
+from .encoding import make_encoding
 from .tool_schema import get_json_schema
 
 # marks that no text has: Unicode says that these code points never stand for a character
 GENERATION, PROTECTED, FINAL = ("\ufdd0", "\ufdd1"), ("\ufdd2", "\ufdd3"), "\ufdd4"
 MARKS = re.compile("[\ufdd0-\ufdd4]")
-GIVEN = ("messages", "tools", "documents", "add_generation_prompt")  # to every template
 Span = tuple[int, int]  # characters from … to
 
 
@@ -244,9 +243,9 @@ def encode_protected(backend: Any, text: RenderedChat) -> Encoding:
     first = backend.encode(plain, add_special_tokens=False)
     if not text.protected:
         return first
-    added, inside = backend.get_added_tokens_decoder(), Inside(text.protected)
+    added = backend.get_added_tokens_decoder()
     real = [i for i, (index, span) in enumerate(zip(first.ids, first.offsets, strict=True))
-            if index in added and not inside(span)]  # fmt: skip
+            if index in added and not overlaps(span, text.protected)]  # fmt: skip
     parts, begin, at = [], 0, 0
     for i in [*real, len(first.ids)]:
         end = first.offsets[i][0] if i < len(first.ids) else len(plain)
@@ -259,16 +258,12 @@ def encode_protected(backend: Any, text: RenderedChat) -> Encoding:
         if i < len(first.ids):
             parts.append((first.ids[i], first.tokens[i], first.offsets[i], 0))
             begin, at = first.offsets[i][1], i + 1
-    return make_encoding(parts)
+    return make_encoding(*zip(*parts, strict=True)) if parts else make_encoding([], [])
 
 
-class Inside:
-    def __init__(self, spans: Iterable[Span]):
-        self.spans = tuple(spans)
-
-    def __call__(self, span: Span) -> bool:
-        """Whether a token's characters overlap one of the spans."""
-        return any(span[0] < b and a < span[1] for a, b in self.spans)
+def overlaps(span: Span, others: Iterable[Span]) -> bool:
+    """Whether a token's characters overlap one of the others."""
+    return any(span[0] < b and a < span[1] for a, b in others)
 
 
 def encode_as_text(backend: Any, plain: str, begin: int, end: int, protected: list[Span]) -> list[Any]:
@@ -292,17 +287,5 @@ def encode_as_text(backend: Any, plain: str, begin: int, end: int, protected: li
     return found
 
 
-def make_encoding(parts: list[Any]) -> Encoding:
-    """An Encoding of (id, token, offsets, type); the library makes one of its pickled form only."""
-    ids, tokens, offsets, types = (list(column) for column in zip(*parts, strict=True)) if parts else ([], [], [], [])
-    n = len(ids)
-    state = {"ids": ids, "tokens": tokens, "offsets": offsets, "type_ids": types, "words": [None] * n}
-    state |= {"attention_mask": [1] * n, "special_tokens_mask": [0] * n, "overflowing": [], "sequence_ranges": {}}
-    encoding = Encoding()
-    encoding.__setstate__(json.dumps(state).encode())
-    return encoding
-
-
 def assistant_mask(encoding: Encoding, text: RenderedChat) -> list[int]:
-    inside = Inside(text.generated)
-    return [int(inside(span) and span[1] > span[0]) for span in encoding.offsets]
+    return [int(overlaps(span, text.generated) and span[1] > span[0]) for span in encoding.offsets]

@@ -12,34 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-EXAMPLES = """examples:
-  plainformers run sentiment-analysis "This library is a joy to read."
-  plainformers trace "The food was cold and the waiter was rude."
-  plainformers eject bert -o my_bert.py
-"""
-RUN_EXAMPLES = """examples:
-  plainformers run sentiment-analysis "A wonderful film." "Far too long."
-  plainformers run sentiment-analysis --file reviews.txt --output jsonl > answers.jsonl
-  cat reviews.jsonl | plainformers run sentiment-analysis --input jsonl
-  plainformers run text-classification "Not bad." --model ./my-model --set top_k=3
-
-A file has one input on each line. In JSON lines each is a text, "A wonderful film.", or an object with the names that
-the task takes, {"text": "…", "text_pair": "…"}; files that end in .jsonl are read so. Empty lines are passed over.
-"""
-TRACE_EXAMPLES = """examples:
-  plainformers trace "The food was cold and the waiter was rude."
-  plainformers trace "A wonderful film." --attention --html trace.html
-  plainformers trace "Far too long." "A wonderful film." --model ./my-model
-"""
-EJECT_EXAMPLES = """examples:
-  plainformers eject bert                  # to standard output
-  plainformers eject distilbert -o my_distilbert.py
-
-The file needs torch and safetensors only:
-  from my_distilbert import DistilBertForSequenceClassification
-  model = DistilBertForSequenceClassification.from_pretrained("folder")
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 1 for what went wrong, 2 for a wrong call, 130 for Ctrl-C."""
@@ -66,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     from . import __version__
 
-    parser = new_parser(argparse.ArgumentParser, "plainformers", "Transformer models in one line.", EXAMPLES)
+    parser = new_parser(argparse.ArgumentParser, "plainformers", "Transformer models in one line.")
     parser.add_argument("--version", action="version", version=f"plainformers {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    command = new_parser(commands.add_parser, "run", "Answers texts, files or standard input.", RUN_EXAMPLES)
+    command = new_parser(commands.add_parser, "run", "Answers texts, files or standard input.")
     command.add_argument("task", metavar="TASK", help="for instance sentiment-analysis")
     command.add_argument("texts", metavar="TEXT", nargs="*", help="inputs; without any, standard input is read")
     command.add_argument(
@@ -83,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_pipeline_arguments(command)
     command.set_defaults(command=run)
 
-    command = new_parser(commands.add_parser, "trace", "Shows every step of a text with its numbers.", TRACE_EXAMPLES)
+    command = new_parser(commands.add_parser, "trace", "Shows every step of a text with its numbers.")
     command.add_argument("texts", metavar="TEXT", nargs="+", help="one text, or a few, which then make one batch")
     command.add_argument("--task", default="sentiment-analysis", help="default: %(default)s")
     command.add_argument("--attention", action="store_true", help="with the attentions of all layers")
@@ -91,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_pipeline_arguments(command)
     command.set_defaults(command=trace)
 
-    command = new_parser(commands.add_parser, "eject", "Writes a model as one file that is yours.", EJECT_EXAMPLES)
+    command = new_parser(commands.add_parser, "eject", "Writes a model as one file that is yours.")
     command.add_argument("model_type", metavar="MODEL", help="for instance bert")
     command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     command.add_argument("--force", action="store_true", help="replace FILE when it is there")
@@ -99,14 +71,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def new_parser(make: Any, name: str, what: str, examples: str) -> argparse.ArgumentParser:
-    """A parser whose help shows examples as they are written. make: ArgumentParser or add_parser."""
+def new_parser(make: Any, name: str, what: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with the examples of assets/help. make: ArgumentParser or add_parser."""
+    examples = Path(__file__).parent / "assets" / "help" / f"{name}.txt"
     given = {"help": what} if make is not argparse.ArgumentParser else {"prog": name}
     return make(
         *([] if "prog" in given else [name]),
         **given,
         description=what,
-        epilog=examples,
+        epilog=examples.read_text(encoding="utf-8"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .aliases import ALIASES, did_you_mean, rename_keywords, resolve_keywords, unknown_argument
-from .hub import fetch, file_in, names_in, read_json, upload
+from .hub import fetch, file_in, names_in, read_json, upload, write_file
 
 # arguments of every from_pretrained that say where files come from
 HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
@@ -339,7 +339,7 @@ class Config:
         file: dict[str, Any] | None = self.__dict__.get("_file")
         if file is None:
             common = Config.__dataclass_fields__.keys()
-            plain = {name: value for name, value in Config()._state().items()}
+            plain = Config()._state()
             result = {k: v for k, v in state.items() if k not in common or v != plain[k]}
             return {"model_type": self.model_type} | copy.deepcopy(result)
         result = copy.deepcopy(file)
@@ -364,10 +364,7 @@ class Config:
         return json.dumps(self.to_diff_dict() if use_diff else self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = False) -> None:
-        path = Path(json_file_path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(self.to_json_string(use_diff), encoding="utf-8")
-        os.replace(temporary, path)
+        write_file(Path(json_file_path), self.to_json_string(use_diff))
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, repo_id: str | None = None,

@@ -1,7 +1,6 @@
 """Original vocabulary files -> a tokenizer of the `tokenizers` library, for folders without a tokenizer.json.
 
-A converter takes sources (argument of the class -> file, or its content), the family, the special tokens by name, and
-the settings of tokenizer_config.json, and gives the whole tokenizer: normaliser, splitter, model, frame, decoder.
+A converter gives the whole tokenizer: normaliser, splitter, model, frame, decoder.
 """
 
 import base64
@@ -27,17 +26,16 @@ from tokenizers import (
 )
 
 from .families import (
+    BERT_FRAME,
     CLIP_SPLIT,
     GPT2_SPLIT,
     RANK_FILES,
     TEKKEN_SPECIAL,
     WHISPER_LANGUAGES,
     Family,
+    Original,
 )
-from .sentencepiece import convert_sentencepiece, frame_of, set_frame
-
-Sources = Mapping[str, Any]  # {"vocab_file": Path, or what it holds}
-Converter = Callable[[Sources, Family, Mapping[str, str], Mapping[str, Any]], Backend]
+from .sentencepiece import convert_sentencepiece, frame_names, frame_of, set_frame
 
 _PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))  # bytes that byte-level pieces show as they are
 _OTHERS = (byte for byte in range(256) if byte not in _PRINTED)
@@ -138,32 +136,26 @@ def wordpiece(
     where: object = "the vocabulary",
 ) -> Backend:
     """BERT's tokenizer; special: unk_token, cls_token and sep_token, which the vocabulary must hold."""
-    unk, cls, sep = (special[name] for name in ("unk_token", "cls_token", "sep_token"))
-    if missing := [token for token in (unk, cls, sep) if token not in vocab]:
+    names = {name: special[f"{name}_token"] for name in ("unk", "cls", "sep")}
+    if missing := [token for token in names.values() if token not in vocab]:
         raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}, which a WordPiece tokenizer needs.")
-    backend = Backend(models.WordPiece(dict(vocab), unk_token=unk))  # type: ignore[call-arg]
+    backend = Backend(models.WordPiece(dict(vocab), unk_token=names["unk"]))  # type: ignore[call-arg]
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=chinese_chars, strip_accents=strip_accents, lowercase=lowercase
     )  # type: ignore[assignment]
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
     backend.decoder = decoders.WordPiece(prefix="##")  # type: ignore[assignment]
-    backend.post_processor = processors.TemplateProcessing(
-        single=[f"{cls}:0", "$A:0", f"{sep}:0"],
-        pair=[f"{cls}:0", "$A:0", f"{sep}:0", "$B:1", f"{sep}:1"],
-        special_tokens=[(cls, vocab[cls]), (sep, vocab[sep])],
-    )  # type: ignore[assignment]
+    set_frame(backend, BERT_FRAME, names)
     return backend
 
 
-def convert_wordpiece(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
-) -> Backend:
+def convert_wordpiece(given: Original) -> Backend:
     """vocab_file: a vocab.txt, or token -> id."""
-    source = sources["vocab_file"]
+    source, settings = given.sources["vocab_file"], given.settings
     from_file = not isinstance(source, Mapping)
     return wordpiece(
         read_vocab(Path(source)) if from_file else source,
-        special,
+        given.special,
         lowercase=settings.get("do_lower_case") is not False,
         strip_accents=settings.get("strip_accents"),
         chinese_chars=settings.get("tokenize_chinese_chars") is not False,
@@ -203,23 +195,16 @@ def byte_bpe(
     return backend
 
 
-def _prefix_space(family: Family, settings: Mapping[str, Any]) -> bool:
-    asked = settings.get("add_prefix_space")
-    return bool(family.options.get("add_prefix_space") if asked is None else asked)
-
-
-def convert_bytelevel(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
-) -> Backend:
+def convert_bytelevel(given: Original) -> Backend:
     """vocab_file: a vocab.json, or token -> id; merges_file: a merges.txt, or pairs."""
-    vocab, options = read_ids(sources["vocab_file"], settings), family.options
+    vocab, options = read_ids(given.sources["vocab_file"], given.settings), given.family.options
     return byte_bpe(
         vocab,
-        read_merges(sources["merges_file"], vocab),
+        read_merges(given.sources["merges_file"], vocab),
         options.get("split", (GPT2_SPLIT,)),
         nfc=bool(options.get("nfc")),
-        prefix_space=_prefix_space(family, settings),
-        unk=special.get("unk_token"),
+        prefix_space=bool(given.said("add_prefix_space")),
+        unk=given.special.get("unk_token"),
     )
 
 
@@ -304,30 +289,27 @@ def with_special(ranks: Mapping[str, int], special: Mapping[int, str], where: ob
     return {**ranks, **{special.get(index, f"<|reserved_token_{index}|>"): index for index in behind}}
 
 
-def convert_tiktoken(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
-) -> Backend:
+def convert_tiktoken(given: Original) -> Backend:
     """vocab_file: a file of ranks. Setting pat_str: the pattern that cuts a text, for a file that is not known."""
-    path = Path(sources["vocab_file"])
-    ranks, listed = read_ranks(path), listed_tokens(settings)
+    path = Path(given.sources["vocab_file"])
+    ranks, listed = read_ranks(path), listed_tokens(given.settings)
     known = RANK_FILES.get(len(ranks))
-    split = settings.get("pat_str") or (known.split if known else None)
+    split = given.settings.get("pat_str") or (known.split if known else None)
     if not isinstance(split, str):
         sizes = ", ".join(map(str, RANK_FILES))
         raise ValueError(f"{path} has {len(ranks)} ranks; known are files of {sizes}. Pass pat_str, its pattern.")
     named = {index: token for token, index in known.special.items() if index not in listed} if known else {}
     vocab = with_special(ranks, {**named, **{i: token for i, token in listed.items() if i >= len(ranks)}}, path)
     merges = recover_merges(ranks, path)
-    backend = byte_bpe(vocab, merges, (split,), prefix_space=_prefix_space(family, settings), whole_words=True)
+    prefix_space = bool(given.said("add_prefix_space"))
+    backend = byte_bpe(vocab, merges, (split,), prefix_space=prefix_space, whole_words=True)
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in named.values()])
     return backend
 
 
-def convert_tekken(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
-) -> Backend:
+def convert_tekken(given: Original) -> Backend:
     """vocab_file: Mistral's tekken.json, whose ids begin with its special tokens; it names its pattern itself."""
-    path = Path(sources["vocab_file"])
+    path = Path(given.sources["vocab_file"])
     try:
         data = json.loads(read_text(path))
         config, entries = data["config"], data["vocab"]
@@ -372,15 +354,15 @@ def read_clip_merges(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]
     return vocab, read_merges(pairs, vocab)
 
 
-def convert_clip(sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]) -> Backend:
+def convert_clip(given: Original) -> Backend:
     """vocab_file and merges_file, or OpenAI's file of merges as vocab_file alone."""
-    source = sources["vocab_file"]
-    if "merges_file" in sources:
-        vocab = read_ids(source, settings)
-        merges = read_merges(sources["merges_file"], vocab)
+    source = given.sources["vocab_file"]
+    if "merges_file" in given.sources:
+        vocab = read_ids(source, given.settings)
+        merges = read_merges(given.sources["merges_file"], vocab)
     else:
         vocab, merges = read_clip_merges(Path(source))
-    backend = Backend(models.BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=_unk(vocab, special, source)))
+    backend = Backend(models.BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=_unk(vocab, given)))
     spaces = normalizers.Replace(Regex(r"\s+"), " ")
     backend.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])  # type: ignore
     words = pre_tokenizers.Split(Regex(CLIP_SPLIT), "removed", invert=True)
@@ -392,21 +374,19 @@ def convert_clip(sources: Sources, family: Family, special: Mapping[str, str], s
     return backend
 
 
-def _unk(vocab: Mapping[str, int], special: Mapping[str, str], source: Any) -> str:
-    if (unk := special["unk_token"]) not in vocab:
+def _unk(vocab: Mapping[str, int], given: Original) -> str:
+    if (unk := given.special["unk_token"]) not in vocab:
+        source = given.sources["vocab_file"]
         where = "The vocabulary" if isinstance(source, Mapping) else source
         raise ValueError(f"{where} lacks {unk!r}, the token for what is unknown. Name another one: unk_token=….")
     return unk
 
 
-def convert_wordbpe(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
-) -> Backend:
+def convert_wordbpe(given: Original) -> Backend:
     """vocab_file and merges_file over BERT's words, each of which ends in </w>."""
-    vocab, lowercase = read_ids(sources["vocab_file"], settings), bool(family.options.get("lowercase"))
-    merges = read_merges(sources["merges_file"], vocab)
-    unk = _unk(vocab, special, sources["vocab_file"])
-    backend = Backend(models.BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=unk))
+    vocab, lowercase = read_ids(given.sources["vocab_file"], given.settings), "lowercase" in given.family.options
+    merges = read_merges(given.sources["merges_file"], vocab)
+    backend = Backend(models.BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=_unk(vocab, given)))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=None if lowercase else False)  # type: ignore
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
     backend.decoder = decoders.BPEDecoder(suffix="</w>")  # type: ignore[assignment]
@@ -416,53 +396,47 @@ def convert_wordbpe(
 # ---- Words, characters and bytes
 
 
-def convert_wordlevel(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
-) -> Backend:
+def convert_wordlevel(given: Original) -> Backend:
     """vocab_file: a vocab.json, a vocab.txt, or token -> id. Words are what stands between blanks.
 
     Option anywhere (ESM): tokens are found wherever they stand in a text, the longest first.
     """
-    source = sources["vocab_file"]
+    source = given.sources["vocab_file"]
     plain = isinstance(source, str | Path) and Path(source).suffix == ".txt"
-    vocab = read_ids(read_vocab(Path(source)) if plain else source, settings)
-    backend = Backend(models.WordLevel(vocab, unk_token=_unk(vocab, special, source)))
-    if settings.get("do_lower_case"):
+    vocab = read_ids(read_vocab(Path(source)) if plain else source, given.settings)
+    backend = Backend(models.WordLevel(vocab, unk_token=_unk(vocab, given)))
+    if given.settings.get("do_lower_case"):
         backend.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
     blanks = Regex(r"[\s\x1c-\x1f]+")  # as str.split sees them
     backend.pre_tokenizer = pre_tokenizers.Split(blanks, "removed")  # type: ignore[assignment]
-    if family.options.get("anywhere"):
-        named = set(special.values())
+    if given.family.options.get("anywhere"):
+        named = set(given.special.values())
         tokens = [AddedToken(token, normalized=False) for token in vocab if token and token not in named]
         backend.add_tokens(tokens)
     return backend
 
 
-def convert_bytes(sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]) -> Backend:
+def convert_bytes(given: Original) -> Backend:
     """Special tokens, then the 256 bytes; no files. Setting extra_ids: how many tokens <extra_id_N> follow (ByT5)."""
-    first, options = (
-        list(dict.fromkeys(special.get(name) or token for name, token in family.special.items())),
-        family.options,
-    )
+    named, settings = given.family.special, given.settings
+    first = list(dict.fromkeys(given.special.get(name) or token for name, token in named.items()))
     vocab = {token: index for index, token in enumerate([*first, *(BYTES[byte] for byte in range(256))])}
-    if len(vocab) < len(family.special) + 256:
-        raise ValueError(f"The special tokens must be {len(family.special)} different ones, not {', '.join(first)}.")
+    if len(vocab) < len(named) + 256:
+        raise ValueError(f"The special tokens must be {len(named)} different ones, not {', '.join(first)}.")
     backend = byte_bpe(vocab, [], ())
-    if options.get("drop_damaged"):  # as bytes.decode(errors="ignore") would
+    if given.family.options.get("drop_damaged"):  # as bytes.decode(errors="ignore") would
         backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("\ufffd", "")])  # type: ignore
-    count = settings.get("extra_ids", options.get("extra_ids", 0))
+    count = given.said("extra_ids", 0)
     if not isinstance(count, int) or not 0 <= count <= MOST_FILLED:
         raise ValueError(f"extra_ids must be a number of tokens, not {count!r}.")
     if not (settings.get("additional_special_tokens") or settings.get("extra_special_tokens")):
         extra = [AddedToken(f"<extra_id_{i}>", special=True, normalized=False) for i in range(count)]
-        _add_flagged(backend, family, special, settings)
+        _add_flagged(backend, given)
         backend.add_special_tokens(extra)
     return backend
 
 
-def convert_codepoints(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]
-) -> Backend:
+def convert_codepoints(given: Original) -> Backend:
     """Every character is its code point (CANINE); no files. Planes 4 to 13, where Unicode has nothing, are an error."""
     planes = (*range(0xD800), *range(0xE000, 0x40000), *range(0xE0000, 0x110000))
     backend = Backend(models.WordLevel({chr(code): code for code in planes}, unk_token=""))
@@ -474,14 +448,14 @@ def convert_codepoints(
 # ---- What stands around a text
 
 
-def _add_flagged(backend: Backend, family: Family, special: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+def _add_flagged(backend: Backend, given: Original) -> None:
     """Special tokens that take the blanks beside them, unless the settings say what they take."""
-    listed = set(listed_tokens(settings).values())
-    for name in family.options.get("lstrip", ()):
-        token = special.get(name)
-        if token in listed or not isinstance(settings.get(name) or "", str) or backend.token_to_id(token or "") is None:
+    listed, options = set(listed_tokens(given.settings).values()), given.family.options
+    for name in options.get("lstrip", ()):
+        token, plain = given.special.get(name), isinstance(given.settings.get(name) or "", str)
+        if token in listed or not plain or backend.token_to_id(token or "") is None:
             continue
-        right = name in family.options.get("rstrip", ())
+        right = name in options.get("rstrip", ())
         backend.add_special_tokens([AddedToken(token, lstrip=True, rstrip=right, special=True, normalized=False)])
 
 
@@ -498,29 +472,27 @@ def whisper_prefix(language: str | None, task: str | None, predict_timestamps: b
     return [*tokens, *([f"<|{task}|>"] if task else []), *([] if predict_timestamps else ["<|notimestamps|>"])]
 
 
-def frame_texts(
-    backend: Backend, family: Family, special: Mapping[str, str], settings: Mapping[str, Any], wait: bool = False
-) -> None:
+def frame_texts(backend: Backend, given: Original, wait: bool = False) -> None:
     """Puts the special tokens of a family around texts. wait: not yet where the vocabulary lacks one of them."""
-    options, names = family.options, {name.removesuffix("_token"): token for name, token in special.items()}
+    options, settings = given.family.options, given.settings
+    names = frame_names(given)
     if around := options.get("around"):
-        ends = [(special[name], backend.token_to_id(special[name])) for name in around]
+        ends = [(given.special[name], backend.token_to_id(given.special[name])) for name in around]
         if missing := [token for token, index in ends if index is None]:
             raise ValueError(f"The vocabulary lacks {' and '.join(missing)}, which stand around every text.")
-        trim = settings.get("trim_offsets", options.get("trim_offsets", True))
-        space = _prefix_space(family, settings)
-        backend.post_processor = processors.RobertaProcessing(ends[1], ends[0], bool(trim), space)  # type: ignore
+        trim, space = bool(given.said("trim_offsets", True)), bool(given.said("add_prefix_space"))
+        backend.post_processor = processors.RobertaProcessing(ends[1], ends[0], trim, space)  # type: ignore
         return
     if options.get("whisper"):
         asked = (settings.get("language"), settings.get("task"), bool(settings.get("predict_timestamps")))
         prefix = {f"prefix{i}": token for i, token in enumerate(whisper_prefix(*asked))}
         names, start = names | prefix, " ".join(prefix)
         frame = (f"{start} $A eos", f"{start} $A $B:1 eos:1")
-    elif family.kind != "sentencepiece" and "add_bos_token" in family.settings:
+    elif given.family.kind != "sentencepiece" and "add_bos_token" in given.family.settings:
         bos, eos = (name if settings.get(f"add_{name}_token") and name in names else "" for name in ("bos", "eos"))
         frame = (f"{bos} $A {eos}", f"{bos} $A {eos} {bos and 'bos:1'} $B:1 {eos and 'eos:1'}")
     else:
-        frame = frame_of(family, settings) if family.kind == "sentencepiece" else options.get("frame")
+        frame = frame_of(given)
     used = {part.partition(":")[0] for part in " ".join(frame or ()).split() if not part.startswith("$")}
     if frame and (not wait or all(backend.token_to_id(names.get(name, "")) is not None for name in used)):
         set_frame(backend, frame, names)
@@ -528,7 +500,7 @@ def frame_texts(
 
 # ---- All of them
 
-CONVERTERS: dict[str, Converter] = {
+CONVERTERS: dict[str, Callable[[Original], Backend]] = {
     "wordpiece": convert_wordpiece,
     "sentencepiece": convert_sentencepiece,
     "bytelevel": convert_bytelevel,
@@ -553,21 +525,22 @@ def _alone(source: Any) -> str | None:
 
 
 def convert(
-    sources: Sources, family: Family, special: Mapping[str, str], settings: Mapping[str, Any], what: str
+    sources: Mapping[str, Any], family: Family, special: Mapping[str, str], settings: Mapping[str, Any], what: str
 ) -> Backend:
-    """The tokenizer of a family's original files. what: how an error calls the class.
+    """The tokenizer of a family's original files. what: how an error calls the class; for the rest see Original.
 
     Raises TypeError for a missing source, ValueError for a damaged one and for a family whose files are not known.
     """
     if family.kind not in CONVERTERS:
         raise ValueError(f"It is not known how {what} splits text; it needs a tokenizer.json.")
-    given = {name: source for name, source in sources.items() if source is not None}
-    alone = _alone(given.get("vocab_file"))
-    if lacking := [name for name in family.files if name not in given and not alone]:
+    there = {name: source for name, source in sources.items() if source is not None}
+    alone = _alone(there.get("vocab_file"))
+    if lacking := [name for name in family.files if name not in there and not alone]:
         names = "; ".join(f"{name} ({' or '.join(family.files[name])})" for name in lacking)
         raise TypeError(f"{what} needs a vocabulary: {names}, or tokenizer_file, or tokenizer_object.")
-    backend = CONVERTERS[alone or family.kind](given, family, special, settings)
+    given = Original(family, special, settings, there)
+    backend = CONVERTERS[alone or family.kind](given)
     if alone or family.kind not in ("wordpiece", "sentencepiece"):  # which do both themselves
-        _add_flagged(backend, family, special, settings)
-        frame_texts(backend, family, special, settings, wait=True)
+        _add_flagged(backend, given)
+        frame_texts(backend, given, wait=True)
     return backend

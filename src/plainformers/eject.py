@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .aliases import did_you_mean
+from .hub import write_file
 from .registry import MODELS
 
 ROOT = Path(__file__).parent
@@ -146,9 +147,4 @@ def write(model_type: str, path: str | os.PathLike[str], *, force: bool = False)
         raise FileExistsError(
             f"{path} is there already; force=True (--force) replaces it, and all that was changed in it."
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_file(path, text)

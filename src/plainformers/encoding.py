@@ -6,7 +6,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tokenizers import Encoding, Tokenizer as Backend
+from tokenizers import Encoding
 
 from .aliases import did_you_mean
 from .logging import once
@@ -38,9 +38,6 @@ class Call(NamedTuple):
     return_offsets_mapping: bool = False
     return_length: bool = False
     verbose: bool = True
-
-
-CALL_ARGUMENTS = ("text", "text_pair", "text_target", "text_pair_target", *Call._fields)
 
 
 class TokenSpan(NamedTuple):
@@ -148,13 +145,12 @@ class BatchEncoding(UserDict):
 
     def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
         encoding, index = self._at(batch_or_token_index, token_index)
-        found = encoding.token_to_word(index)
-        return found[1] if isinstance(found, tuple) else found
+        return encoding.token_to_word(index)
 
     def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
         encoding, index = self._at(batch_or_token_index, token_index)
-        found: Any = encoding.token_to_chars(index)
-        return CharSpan(*(found[1] if found and isinstance(found[1], tuple) else found)) if found else None
+        found = encoding.token_to_chars(index)
+        return CharSpan(*found) if found else None
 
     def word_to_tokens(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
@@ -429,17 +425,16 @@ def finish(
     return BatchEncoding(data, encodings, call.return_tensors)
 
 
-def as_encoding(ids: list[int], backend: Backend) -> Encoding:
+def make_encoding(
+    ids: Sequence[int],
+    tokens: Sequence[str],
+    offsets: Sequence[tuple[int, int]] | None = None,
+    types: Sequence[int] | None = None,
+) -> Encoding:
     """Ids as the library has them after a text; its pickled form is the only way to make one."""
-    n, tokens = len(ids), [backend.id_to_token(index) or "" for index in ids]
-    state: dict[str, Any] = {name: [0] * n for name in ("type_ids", "special_tokens_mask")}
-    state |= {
-        "ids": list(ids),
-        "tokens": tokens,
-        "words": [None] * n,
-        "offsets": [(0, 0)] * n,
-        "attention_mask": [1] * n,
-    }
+    n = len(ids)
+    state = {"ids": ids, "tokens": tokens, "offsets": offsets or [(0, 0)] * n, "type_ids": types or [0] * n}
+    state |= {"words": [None] * n, "attention_mask": [1] * n, "special_tokens_mask": [0] * n}
     encoding = Encoding()
     encoding.__setstate__(json.dumps({**state, "overflowing": [], "sequence_ranges": {}}).encode())
     return encoding

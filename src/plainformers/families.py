@@ -1,10 +1,13 @@
 """The table of tokenizer classes: what each adds to its files, and how original files become a tokenizer. Data only."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
 WITHOUT_TYPES = ("input_ids", "attention_mask")
+Words = Mapping[str, str] | str  # words by their names, or the text that _family reads
 
 
 class Family(NamedTuple):
@@ -19,8 +22,31 @@ class Family(NamedTuple):
     settings: tuple[str, ...] = ()  # arguments of the class that the converter reads, beside those of every tokenizer
 
 
-def _tokens(tokens: str) -> dict[str, str]:
-    return {f"{name}_token": token for name, token in (pair.split("=") for pair in tokens.split())}
+class Original(NamedTuple):
+    """What a tokenizer is made of: its original files, and what is said about it."""
+
+    family: Family
+    special: Mapping[str, str] = {}  # special tokens by name: {"unk_token": "<unk>"}
+    settings: Mapping[str, Any] = {}  # those of tokenizer_config.json
+    sources: Mapping[str, Any] = {}  # argument of the class -> file, or what it holds
+
+    def said(self, name: str, default: Any = None) -> Any:
+        """A setting; what is not set, or null, is as the family's option of that name says."""
+        value = self.settings.get(name)
+        return self.family.options.get(name, default) if value is None else value
+
+
+def _pairs(text: str) -> Iterator[list[str]]:
+    """(left, right) of each left=right."""
+    return (pair.split("=") for pair in text.split())
+
+
+def _tokens(pairs: str) -> dict[str, str]:
+    return {f"{name}_token": token for name, token in _pairs(pairs)}
+
+
+def _ids(pairs: str) -> dict[str, int]:
+    return {token: int(index) for index, token in _pairs(pairs)}
 
 
 # ---- Byte-level BPE, CLIP, characters and bytes: how texts are split before merging
@@ -64,75 +90,46 @@ class Ranks(NamedTuple):
 
 # how many ranks a file has -> which one it is
 RANK_FILES: dict[int, Ranks] = {
-    50256: Ranks(GPT2_SPLIT, {"<|endoftext|>": 50256}),
-    50257: Ranks(GPT2_SPLIT, {"<|endoftext|>": 50257}),  # Whisper, multilingual
+    50256: Ranks(GPT2_SPLIT, _ids("50256=<|endoftext|>")),
+    50257: Ranks(GPT2_SPLIT, _ids("50257=<|endoftext|>")),  # Whisper, multilingual
     100256: Ranks(
         CL100K_SPLIT,
-        {
-            "<|endoftext|>": 100257,
-            "<|fim_prefix|>": 100258,
-            "<|fim_middle|>": 100259,
-            "<|fim_suffix|>": 100260,
-            "<|endofprompt|>": 100276,
-        },
+        _ids(
+            "100257=<|endoftext|> 100258=<|fim_prefix|> 100259=<|fim_middle|> 100260=<|fim_suffix|> "
+            "100276=<|endofprompt|>"
+        ),
     ),
     128000: Ranks(  # Llama 3
         CL100K_SPLIT,
-        {
-            "<|begin_of_text|>": 128000,
-            "<|end_of_text|>": 128001,
-            "<|start_header_id|>": 128006,
-            "<|end_header_id|>": 128007,
-            "<|eot_id|>": 128009,
-        },
+        _ids(
+            "128000=<|begin_of_text|> 128001=<|end_of_text|> 128006=<|start_header_id|> 128007=<|end_header_id|> "
+            "128009=<|eot_id|>"
+        ),
     ),
-    151643: Ranks(QWEN2_SPLIT, {"<|endoftext|>": 151643, "<|im_start|>": 151644, "<|im_end|>": 151645}),
-    199998: Ranks(O200K_SPLIT, {"<|endoftext|>": 199999, "<|endofprompt|>": 200018}),
+    151643: Ranks(QWEN2_SPLIT, _ids("151643=<|endoftext|> 151644=<|im_start|> 151645=<|im_end|>")),
+    199998: Ranks(O200K_SPLIT, _ids("199999=<|endoftext|> 200018=<|endofprompt|>")),
 }
 
 # the first special tokens of a tekken.json that does not list them
-TEKKEN_SPECIAL = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "[INST]",
-    "[/INST]",
-    "[AVAILABLE_TOOLS]",
-    "[/AVAILABLE_TOOLS]",
-    "[TOOL_RESULTS]",
-    "[/TOOL_RESULTS]",
-    "[TOOL_CALLS]",
-    "[IMG]",
-    "<pad>",
-    "[IMG_BREAK]",
-    "[IMG_END]",
-    "[PREFIX]",
-    "[MIDDLE]",
-    "[SUFFIX]",
-    "[SYSTEM_PROMPT]",
-    "[/SYSTEM_PROMPT]",
-    "[TOOL_CONTENT]",
-]
+_TEKKEN = """
+    <unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS]
+    [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]
+"""
+TEKKEN_SPECIAL = _TEKKEN.split()
+
+
+def _each(names: str, *splits: str) -> dict[str, tuple[str, ...]]:
+    return dict.fromkeys(names.split(), splits)
+
 
 # tokenizer.ggml.pre of a GGUF file -> the patterns that split a text, one after the other
 GGUF_SPLITS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe", "exaone4", "trillion", "gigachat", "mellum"),
-        (GPT2_SPLIT,),
-    ),
-    **dict.fromkeys(
-        ("jina-v1-en", "jina-v2-code", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "granite-docling"),
-        (GPT2_SPLIT,),
-    ),
-    **dict.fromkeys(
-        ("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"), (r"\p{N}", GPT2_SPLIT)
-    ),
-    **dict.fromkeys(
-        ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "lfm2", "dbrx", "smaug-bpe", "glm4", "chatglm-bpe"),
-        (CL100K_SPLIT,),
-    ),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "grok-2", "kormo"), (QWEN2_SPLIT,)),
-    **dict.fromkeys(("gpt-4o", "llama4", "minimax-m2"), (O200K_SPLIT,)),
+    **_each("gpt-2 phi-2 mpt olmo jais roberta-bpe exaone4 trillion gigachat mellum", GPT2_SPLIT),
+    **_each("jina-v1-en jina-v2-code jina-es jina-de jina-v2-es jina-v2-de granite-docling", GPT2_SPLIT),
+    **_each("starcoder refact command-r smollm codeshell exaone minerva-7b", r"\p{N}", GPT2_SPLIT),
+    **_each("llama-bpe llama3 llama-v3 falcon3 falcon-h1 lfm2 dbrx smaug-bpe glm4 chatglm-bpe", CL100K_SPLIT),
+    **_each("qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan grok-2 kormo", QWEN2_SPLIT),
+    **_each("gpt-4o llama4 minimax-m2", O200K_SPLIT),
     "tekken": (TEKKEN_SPLIT,),
     "falcon": (r"[\p{P}\$\+<=>\^~\|`]+", GPT2_SPLIT, "[0-9][0-9][0-9]"),
     "deepseek-llm": (
@@ -144,104 +141,82 @@ GGUF_SPLITS: dict[str, tuple[str, ...]] = {
         r"\p{N}",
     ),
     "deepseek-coder": (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"),
-    **dict.fromkeys(("deepseek-v3", "hunyuan-dense"), (r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_V3)),
-    **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), (_BLOOM,)),
+    **_each("deepseek-v3 hunyuan-dense", r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_V3),
+    **_each("bloom poro-chat gpt3-finnish", _BLOOM),
     "viking": (_BLOOM, r"\p{N}"),
 }
 GGUF_NFC = ("qwen2", "stablelm2", "command-r", "mpt", "olmo")  # whose texts are composed before
 GGUF_WHOLE_WORDS = ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "lfm2", "tekken")  # and a BOS before
 
-_LANGUAGES = (
-    "en=english,zh=chinese,de=german,es=spanish,ru=russian,ko=korean,fr=french,ja=japanese,pt=portuguese,tr=turkish,"
-    "pl=polish,ca=catalan,nl=dutch,ar=arabic,sv=swedish,it=italian,id=indonesian,hi=hindi,fi=finnish,vi=vietnamese,"
-    "he=hebrew,uk=ukrainian,el=greek,ms=malay,cs=czech,ro=romanian,da=danish,hu=hungarian,ta=tamil,no=norwegian,"
-    "th=thai,ur=urdu,hr=croatian,bg=bulgarian,lt=lithuanian,la=latin,mi=maori,ml=malayalam,cy=welsh,sk=slovak,"
-    "te=telugu,fa=persian,lv=latvian,bn=bengali,sr=serbian,az=azerbaijani,sl=slovenian,kn=kannada,et=estonian,"
-    "mk=macedonian,br=breton,eu=basque,is=icelandic,hy=armenian,ne=nepali,mn=mongolian,bs=bosnian,kk=kazakh,"
-    "sq=albanian,sw=swahili,gl=galician,mr=marathi,pa=punjabi,si=sinhala,km=khmer,sn=shona,yo=yoruba,so=somali,"
-    "af=afrikaans,oc=occitan,ka=georgian,be=belarusian,tg=tajik,sd=sindhi,gu=gujarati,am=amharic,yi=yiddish,lo=lao,"
-    "uz=uzbek,fo=faroese,ht=haitian creole,ps=pashto,tk=turkmen,nn=nynorsk,mt=maltese,sa=sanskrit,lb=luxembourgish,"
-    "my=myanmar,bo=tibetan,tl=tagalog,mg=malagasy,as=assamese,tt=tatar,haw=hawaiian,ln=lingala,ha=hausa,ba=bashkir,"
-    "jw=javanese,su=sundanese,yue=cantonese,my=burmese,ca=valencian,nl=flemish,ht=haitian,lb=letzeburgesch,ps=pushto,"
-    "pa=panjabi,ro=moldavian,ro=moldovan,si=sinhalese,es=castilian,zh=mandarin"
-)
-# what a language is called -> its code in Whisper's tokens
-WHISPER_LANGUAGES = {name: code for code, name in (pair.split("=") for pair in _LANGUAGES.split(","))}
+# codes of languages, as the tokens of a class name them
+_LANGUAGES: dict[str, Any] = json.loads((Path(__file__).parent / "assets" / "languages.json").read_bytes())
+WHISPER_LANGUAGES: dict[str, str] = _LANGUAGES["whisper"]  # what a language is called -> its code in Whisper's tokens
 
 
 # ---- The table
 
-_VOCAB_TXT = {"vocab_file": ("vocab.txt",)}
-_BERT = _tokens("unk=[UNK] sep=[SEP] pad=[PAD] cls=[CLS] mask=[MASK]")
-_ROBERTA = _tokens("bos=<s> eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s> mask=<mask>")
-_GPT2 = _tokens("bos=<|endoftext|> eos=<|endoftext|> unk=<|endoftext|>")
-_BPE_FILES = {"vocab_file": ("vocab.json",), "merges_file": ("merges.txt",)}
-_BPE_SETTINGS, _BOS_EOS = ("add_prefix_space", "errors"), ("add_bos_token", "add_eos_token")
-_BERT_FAMILY = Family(_BERT, kind="wordpiece", files=_VOCAB_TXT)
 
-# ---- SentencePiece: what options may be is said at convert_sentencepiece
-
-
-def _spm(
-    special: Mapping[str, str],
-    options: Mapping[str, Any],
+def _family(
+    kind: str,
+    special: Words,
+    files: Words,
+    settings: str = "",
+    /,
     *,
     inputs: tuple[str, ...] = WITHOUT_TYPES,
     padding_side: str = "right",
-    file: str | tuple[str, ...] = "sentencepiece.bpe.model",
-    files: Mapping[str, tuple[str, ...]] | None = None,
-    settings: str = "",
+    **options: Any,
 ) -> Family:
-    files = files or {"vocab_file": (file,) if isinstance(file, str) else file}
-    return Family(
-        special, inputs, padding_side, "sentencepiece", files, options, ("sp_model_kwargs", *settings.split())
-    )
+    """A row in short: special may be "bos=<s> eos=</s>", files the names of the vocab_file; blanks part all names."""
+    special = _tokens(special) if isinstance(special, str) else special
+    files = {"vocab_file": files} if isinstance(files, str) else files
+    names = {argument: tuple(choices.split()) for argument, choices in files.items()}
+    return Family(special, inputs, padding_side, kind, names, options, tuple(settings.split()))
 
 
-_BERT_FRAME = ("cls $A sep", "cls $A sep $B:1 sep:1")
+def _bpe(special: Words, settings: str = "", /, vocab_file: str = "vocab.json", **more: Any) -> Family:
+    files = {**_BPE_FILES, "vocab_file": vocab_file}
+    return _family("bytelevel", special, files, f"add_prefix_space errors {settings}", **more)
+
+
+def _spm(special: Words, files: Words, settings: str = "", /, **more: Any) -> Family:
+    """What the options may be is said at convert_sentencepiece."""
+    return _family("sentencepiece", special, files, f"sp_model_kwargs {settings}", **more)
+
+
+def _mbart(settings: str = "", /, *, special: Words | None = None, frame: tuple[str, str], **more: Any) -> Family:
+    """Fairseq's vocabulary with the codes of languages behind it, of which one stands around every text."""
+    special = _ROBERTA if special is None else special
+    return _spm(special, _BPE_MODEL, f"src_lang tgt_lang {settings}", **_FAIRSEQ_MASK, frame=frame, **more)
+
+
+_BPE_FILES = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
+_SPM_VOCAB = {"vocab_file": "vocab.json", "spm_file": "sentencepiece.bpe.model"}
+_MARIAN = {"source_spm": "source.spm", "target_spm": "target.spm", "vocab": "vocab.json"}
+_BERT = _tokens("unk=[UNK] sep=[SEP] pad=[PAD] cls=[CLS] mask=[MASK]")
+_DEBERTA = {**_BERT, **_tokens("bos=[CLS] eos=[SEP]")}
+_ALBERT = {**_DEBERTA, **_tokens("unk=<unk> pad=<pad>")}
+_ROBERTA = _tokens("bos=<s> eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s> mask=<mask>")
+_GPT2 = _tokens("bos=<|endoftext|> eos=<|endoftext|> unk=<|endoftext|>")
+_LLAMA = _tokens("bos=<s> eos=</s> unk=<unk>")
+BERT_FRAME = ("cls $A sep", "cls $A sep $B:1 sep:1")
 _ROBERTA_FRAME = ("cls $A sep", "cls $A sep sep $B sep")
 _LANGUAGE_LAST, _LANGUAGE_FIRST = ("$A eos lang", "$A $B eos lang"), ("lang $A eos", "lang $A $B eos")
-_EOS_FRAME = ("$A eos", "$A $B eos")
-_FAIRSEQ = {"before": ("<s>", "<pad>", "</s>", "<unk>"), "skip": 3}
-_ALBERT = {**_BERT, **_tokens("bos=[CLS] eos=[SEP] unk=<unk> pad=<pad>")}
+_EOS_FRAME, _EOS_TWICE = ("$A eos", "$A $B eos"), ("$A eos", "$A eos $B eos")
+_TYPES_LAST = ("input_ids", "attention_mask", "token_type_ids")
 _CLEANING = "do_lower_case remove_space keep_accents"
-_ALBERT_CLEANING = {"remove_space": True, "quotes": True, "split_commas": True}
-_LLAMA = _tokens("bos=<s> eos=</s> unk=<unk>")
-_LLAMA_SETTINGS = "add_bos_token add_eos_token legacy add_prefix_space use_default_system_prompt"
-_SPM_VOCAB = {"vocab_file": ("vocab.json",), "spm_file": ("sentencepiece.bpe.model",)}
-_MARIAN = {"source_spm": ("source.spm",), "target_spm": ("target.spm",), "vocab": ("vocab.json",)}
-_MBART = """
-    ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX
-    ro_RO ru_RU si_LK tr_TR vi_VN zh_CN
-"""
-_MBART50 = """
-    af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE sw_KE ta_IN
-    te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI
-"""
-_M2M100 = """
-    af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy
-    id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt ro ru sd
-    si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu
-"""
-_NLLB = """
-    ace_Arab ace_Latn acm_Arab acq_Arab aeb_Arab afr_Latn ajp_Arab aka_Latn amh_Ethi apc_Arab arb_Arab ars_Arab
-    ary_Arab arz_Arab asm_Beng ast_Latn awa_Deva ayr_Latn azb_Arab azj_Latn bak_Cyrl bam_Latn ban_Latn bel_Cyrl
-    bem_Latn ben_Beng bho_Deva bjn_Arab bjn_Latn bod_Tibt bos_Latn bug_Latn bul_Cyrl cat_Latn ceb_Latn ces_Latn
-    cjk_Latn ckb_Arab crh_Latn cym_Latn dan_Latn deu_Latn dik_Latn dyu_Latn dzo_Tibt ell_Grek eng_Latn epo_Latn
-    est_Latn eus_Latn ewe_Latn fao_Latn pes_Arab fij_Latn fin_Latn fon_Latn fra_Latn fur_Latn fuv_Latn gla_Latn
-    gle_Latn glg_Latn grn_Latn guj_Gujr hat_Latn hau_Latn heb_Hebr hin_Deva hne_Deva hrv_Latn hun_Latn hye_Armn
-    ibo_Latn ilo_Latn ind_Latn isl_Latn ita_Latn jav_Latn jpn_Jpan kab_Latn kac_Latn kam_Latn kan_Knda kas_Arab
-    kas_Deva kat_Geor knc_Arab knc_Latn kaz_Cyrl kbp_Latn kea_Latn khm_Khmr kik_Latn kin_Latn kir_Cyrl kmb_Latn
-    kon_Latn kor_Hang kmr_Latn lao_Laoo lvs_Latn lij_Latn lim_Latn lin_Latn lit_Latn lmo_Latn ltg_Latn ltz_Latn
-    lua_Latn lug_Latn luo_Latn lus_Latn mag_Deva mai_Deva mal_Mlym mar_Deva min_Latn mkd_Cyrl plt_Latn mlt_Latn
-    mni_Beng khk_Cyrl mos_Latn mri_Latn zsm_Latn mya_Mymr nld_Latn nno_Latn nob_Latn npi_Deva nso_Latn nus_Latn
-    nya_Latn oci_Latn gaz_Latn ory_Orya pag_Latn pan_Guru pap_Latn pol_Latn por_Latn prs_Arab pbt_Arab quy_Latn
-    ron_Latn run_Latn rus_Cyrl sag_Latn san_Deva sat_Beng scn_Latn shn_Mymr sin_Sinh slk_Latn slv_Latn smo_Latn
-    sna_Latn snd_Arab som_Latn sot_Latn spa_Latn als_Latn srd_Latn srp_Cyrl ssw_Latn sun_Latn swe_Latn swh_Latn
-    szl_Latn tam_Taml tat_Cyrl tel_Telu tgk_Cyrl tgl_Latn tha_Thai tir_Ethi taq_Latn taq_Tfng tpi_Latn tsn_Latn
-    tso_Latn tuk_Latn tum_Latn tur_Latn twi_Latn tzm_Tfng uig_Arab ukr_Cyrl umb_Latn urd_Arab uzn_Latn vec_Latn
-    vie_Latn war_Latn wol_Latn xho_Latn ydd_Hebr yor_Latn yue_Hant zho_Hans zho_Hant zul_Latn
-"""
+_ALBERT_CLEANING: dict[str, Any] = {"remove_space": True, "quotes": True, "split_commas": True}
+_BOS_EOS = "add_bos_token add_eos_token"
+_BOS_ONLY: dict[str, Any] = {"padding_side": "left", "add_bos_token": True, "add_eos_token": False}
+_LLAMA_SETTINGS = f"{_BOS_EOS} legacy add_prefix_space use_default_system_prompt"
+_LLAMA_MODEL, _BPE_MODEL = "tokenizer.model tekken.json", "sentencepiece.bpe.model"
+_FAIRSEQ: dict[str, Any] = {"before": ("<s>", "<pad>", "</s>", "<unk>"), "skip": 3}
+_FAIRSEQ_MASK = {**_FAIRSEQ, "after": ("<mask>",)}
+_BYT5_FLAGGED = ("pad_token", "eos_token", "unk_token")
+
+_BERT_FAMILY = _family("wordpiece", _BERT, "vocab.txt", inputs=WITH_TYPES)
+_ROBERTA_FAMILY = _bpe(_ROBERTA, "trim_offsets", around=("cls_token", "sep_token"), lstrip=("mask_token",))
+_LLAMA_FAMILY = _spm(_LLAMA, _LLAMA_MODEL, _LLAMA_SETTINGS, **_BOS_ONLY, legacy=False)
 
 FAMILIES: dict[str, Family] = {
     "BertTokenizer": _BERT_FAMILY,
@@ -251,302 +226,203 @@ FAMILIES: dict[str, Family] = {
     "LxmertTokenizer": _BERT_FAMILY,
     "MobileBertTokenizer": _BERT_FAMILY,
     "SqueezeBertTokenizer": _BERT_FAMILY,
-    "DistilBertTokenizer": Family(_BERT, WITHOUT_TYPES, kind="wordpiece", files=_VOCAB_TXT),
+    "DistilBertTokenizer": _BERT_FAMILY._replace(inputs=WITHOUT_TYPES),
     "MPNetTokenizer": Family({**_ROBERTA, "unk_token": "[UNK]"}, WITHOUT_TYPES),
     # ---- Byte-level BPE, CLIP, characters and bytes
-    **dict.fromkeys(
-        ("RobertaTokenizer", "BartTokenizer", "LEDTokenizer", "LongformerTokenizer", "MvpTokenizer"),
-        Family(
-            _ROBERTA,
-            WITHOUT_TYPES,
-            kind="bytelevel",
-            files=_BPE_FILES,
-            options={"around": ("cls_token", "sep_token"), "lstrip": ("mask_token",)},
-            settings=(*_BPE_SETTINGS, "trim_offsets"),
-        ),
+    "RobertaTokenizer": _ROBERTA_FAMILY,
+    "BartTokenizer": _ROBERTA_FAMILY,
+    "LEDTokenizer": _ROBERTA_FAMILY,
+    "LongformerTokenizer": _ROBERTA_FAMILY,
+    "MvpTokenizer": _ROBERTA_FAMILY,
+    "BlenderbotTokenizer": _bpe(
+        _ROBERTA, frame=("$A eos", "$A eos $B:1 eos:1"), lstrip=("mask_token",), add_prefix_space=True
     ),
-    "BlenderbotTokenizer": Family(
-        _ROBERTA,
-        WITHOUT_TYPES,
-        kind="bytelevel",
-        files=_BPE_FILES,
-        options={"frame": ("$A eos", "$A eos $B:1 eos:1"), "lstrip": ("mask_token",), "add_prefix_space": True},
-        settings=_BPE_SETTINGS,
+    "DebertaTokenizer": _bpe(_DEBERTA, inputs=_TYPES_LAST, frame=BERT_FRAME, lstrip=("mask_token",)),
+    "GPT2Tokenizer": _bpe(
+        _GPT2, f"{_BOS_EOS} pat_str", "vocab.json gpt2.tiktoken cl100k_base.tiktoken o200k_base.tiktoken"
     ),
-    "DebertaTokenizer": Family(
-        {**_BERT, **_tokens("bos=[CLS] eos=[SEP]")},
-        ("input_ids", "attention_mask", "token_type_ids"),
-        kind="bytelevel",
-        files=_BPE_FILES,
-        options={"frame": _BERT_FRAME, "lstrip": ("mask_token",)},
-        settings=_BPE_SETTINGS,
+    "CodeGenTokenizer": _bpe(_GPT2, _BOS_EOS),
+    "GPTNeoXTokenizer": _bpe({**_GPT2, "pad_token": "<|padding|>"}, f"{_BOS_EOS} trim_offsets", nfc=True),
+    "Qwen2Tokenizer": _bpe(
+        "eos=<|endoftext|> unk=<|endoftext|> pad=<|endoftext|>",
+        _BOS_EOS,
+        "vocab.json qwen.tiktoken",
+        nfc=True,
+        split=(QWEN2_SPLIT,),
     ),
-    "GPT2Tokenizer": Family(
-        _GPT2,
-        WITHOUT_TYPES,
-        kind="bytelevel",
-        files={
-            **_BPE_FILES,
-            "vocab_file": ("vocab.json", "gpt2.tiktoken", "cl100k_base.tiktoken", "o200k_base.tiktoken"),
-        },
-        settings=(*_BPE_SETTINGS, *_BOS_EOS, "pat_str"),
+    "WhisperTokenizer": _bpe(
+        _GPT2, "language task predict_timestamps", "vocab.json multilingual.tiktoken gpt2.tiktoken", whisper=True
     ),
-    "CodeGenTokenizer": Family(
-        _GPT2, WITHOUT_TYPES, kind="bytelevel", files=_BPE_FILES, settings=(*_BPE_SETTINGS, *_BOS_EOS)
+    "CLIPTokenizer": _family(
+        "clip",
+        "bos=<|startoftext|> eos=<|endoftext|> unk=<|endoftext|> pad=<|endoftext|>",
+        {**_BPE_FILES, "vocab_file": "vocab.json bpe_simple_vocab_16e6.txt.gz"},
+        "errors",
+        around=("bos_token", "eos_token"),
+        trim_offsets=False,
     ),
-    "GPTNeoXTokenizer": Family(
-        {**_GPT2, "pad_token": "<|padding|>"},
-        WITHOUT_TYPES,
-        kind="bytelevel",
-        files=_BPE_FILES,
-        options={"nfc": True},
-        settings=(*_BPE_SETTINGS, *_BOS_EOS, "trim_offsets"),
+    "OpenAIGPTTokenizer": _family("wordbpe", "unk=<unk>", _BPE_FILES, lowercase=True),
+    "HerbertTokenizer": _family(
+        "wordbpe", "cls=<s> unk=<unk> pad=<pad> mask=<mask> sep=</s>", _BPE_FILES, frame=BERT_FRAME
     ),
-    "Qwen2Tokenizer": Family(
-        _tokens("eos=<|endoftext|> unk=<|endoftext|> pad=<|endoftext|>"),
-        WITHOUT_TYPES,
-        kind="bytelevel",
-        files={**_BPE_FILES, "vocab_file": ("vocab.json", "qwen.tiktoken")},
-        options={"nfc": True, "split": (QWEN2_SPLIT,)},
-        settings=(*_BPE_SETTINGS, *_BOS_EOS),
+    "ByT5Tokenizer": _family(
+        "bytes",
+        "pad=<pad> eos=</s> unk=<unk>",
+        {},
+        "extra_ids",
+        frame=_EOS_TWICE,
+        lstrip=_BYT5_FLAGGED,
+        rstrip=_BYT5_FLAGGED,
+        extra_ids=125,
+        drop_damaged=True,
     ),
-    "WhisperTokenizer": Family(
-        _GPT2,
-        WITHOUT_TYPES,
-        kind="bytelevel",
-        files={**_BPE_FILES, "vocab_file": ("vocab.json", "multilingual.tiktoken", "gpt2.tiktoken")},
-        options={"whisper": True},
-        settings=(*_BPE_SETTINGS, "language", "task", "predict_timestamps"),
+    "PerceiverTokenizer": _family(
+        "bytes", "pad=[PAD] bos=[BOS] eos=[EOS] mask=[MASK] cls=[CLS] sep=[SEP]", {}, frame=BERT_FRAME
     ),
-    "CLIPTokenizer": Family(
-        _tokens("bos=<|startoftext|> eos=<|endoftext|> unk=<|endoftext|> pad=<|endoftext|>"),
-        WITHOUT_TYPES,
-        kind="clip",
-        files={**_BPE_FILES, "vocab_file": ("vocab.json", "bpe_simple_vocab_16e6.txt.gz")},
-        options={"around": ("bos_token", "eos_token"), "trim_offsets": False},
-        settings=("errors",),
+    "CanineTokenizer": _family(
+        "codepoints",
+        "bos=\ue000 eos=\ue001 sep=\ue001 cls=\ue000 pad=\0 mask=\ue003",
+        {},
+        "add_prefix_space",
+        inputs=_TYPES_LAST,
+        frame=BERT_FRAME,
+        lstrip=("mask_token",),
     ),
-    "OpenAIGPTTokenizer": Family(
-        _tokens("unk=<unk>"), WITHOUT_TYPES, kind="wordbpe", files=_BPE_FILES, options={"lowercase": True}
+    "EsmTokenizer": _family(
+        "wordlevel",
+        "unk=<unk> cls=<cls> pad=<pad> mask=<mask> eos=<eos>",
+        "vocab.txt",
+        frame=("cls $A eos", "cls $A eos $B:1 eos:1"),
+        anywhere=True,
     ),
-    "HerbertTokenizer": Family(
-        _tokens("cls=<s> unk=<unk> pad=<pad> mask=<mask> sep=</s>"),
-        WITHOUT_TYPES,
-        kind="wordbpe",
-        files=_BPE_FILES,
-        options={"frame": _BERT_FRAME},
-    ),
-    "ByT5Tokenizer": Family(
-        _tokens("pad=<pad> eos=</s> unk=<unk>"),
-        WITHOUT_TYPES,
-        kind="bytes",
-        options={
-            "frame": ("$A eos", "$A eos $B eos"),
-            "lstrip": ("pad_token", "eos_token", "unk_token"),
-            "rstrip": ("pad_token", "eos_token", "unk_token"),
-            "extra_ids": 125,
-            "drop_damaged": True,
-        },
-        settings=("extra_ids",),
-    ),
-    "PerceiverTokenizer": Family(
-        _tokens("pad=[PAD] bos=[BOS] eos=[EOS] mask=[MASK] cls=[CLS] sep=[SEP]"),
-        WITHOUT_TYPES,
-        kind="bytes",
-        options={"frame": _BERT_FRAME},
-    ),
-    "CanineTokenizer": Family(
-        _tokens("bos=\ue000 eos=\ue001 sep=\ue001 cls=\ue000 pad=\0 mask=\ue003"),
-        ("input_ids", "attention_mask", "token_type_ids"),
-        kind="codepoints",
-        options={"frame": _BERT_FRAME, "lstrip": ("mask_token",)},
-        settings=("add_prefix_space",),
-    ),
-    "EsmTokenizer": Family(
-        _tokens("unk=<unk> cls=<cls> pad=<pad> mask=<mask> eos=<eos>"),
-        WITHOUT_TYPES,
-        kind="wordlevel",
-        files=_VOCAB_TXT,
-        options={"frame": ("cls $A eos", "cls $A eos $B:1 eos:1"), "anywhere": True},
-    ),
-    "WordLevelTokenizer": Family(
-        _tokens("unk=[UNK] pad=[PAD]"),
-        WITHOUT_TYPES,
-        kind="wordlevel",
-        files={"vocab_file": ("vocab.json", "vocab.txt")},
-        settings=("do_lower_case",),
-    ),
+    "WordLevelTokenizer": _family("wordlevel", "unk=[UNK] pad=[PAD]", "vocab.json vocab.txt", "do_lower_case"),
     # ---- SentencePiece
     "AlbertTokenizer": _spm(
         _ALBERT,
-        {**_ALBERT_CLEANING, "do_lower_case": True, "keep_accents": False, "frame": _BERT_FRAME},
+        "spiece.model",
+        _CLEANING,
         inputs=WITH_TYPES,
-        file="spiece.model",
-        settings=_CLEANING,
+        **_ALBERT_CLEANING,
+        do_lower_case=True,
+        keep_accents=False,
+        frame=BERT_FRAME,
     ),
-    "BarthezTokenizer": _spm(_ROBERTA, {"after": ("<mask>",), "frame": _ROBERTA_FRAME}),
-    "BertGenerationTokenizer": _spm(
-        _tokens("bos=<s> eos=</s> unk=<unk> sep=<::::> pad=<pad>"), {}, file="spiece.model"
-    ),
-    "BigBirdTokenizer": _spm(
-        {**_BERT, **_tokens("bos=<s> eos=</s> unk=<unk> pad=<pad>")}, {"frame": _BERT_FRAME}, file="spiece.model"
-    ),
+    "BarthezTokenizer": _spm(_ROBERTA, _BPE_MODEL, after=("<mask>",), frame=_ROBERTA_FRAME),
+    "BertGenerationTokenizer": _spm("bos=<s> eos=</s> unk=<unk> sep=<::::> pad=<pad>", "spiece.model"),
+    "BigBirdTokenizer": _spm({**_BERT, **_LLAMA, "pad_token": "<pad>"}, "spiece.model", frame=BERT_FRAME),
     "CamembertTokenizer": _spm(
         _ROBERTA,
-        {
-            "before": ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"),
-            "skip": 1,
-            "after": ("<mask>",),
-            "frame": _ROBERTA_FRAME,
-        },
+        _BPE_MODEL,
+        before=("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"),
+        skip=1,
+        after=("<mask>",),
+        frame=_ROBERTA_FRAME,
     ),
-    "CodeLlamaTokenizer": _spm(
-        _LLAMA,
-        {
-            "add_bos_token": True,
-            "add_eos_token": False,
-            "legacy": False,
-            "special": ("▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"),
-        },
-        padding_side="left",
-        file=("tokenizer.model", "tekken.json"),
-        settings=_LLAMA_SETTINGS,
+    "CodeLlamaTokenizer": _LLAMA_FAMILY._replace(
+        options={**_LLAMA_FAMILY.options, "special": ("▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>")}
     ),
     "DebertaV2Tokenizer": _spm(
-        {**_BERT, **_tokens("bos=[CLS] eos=[SEP]")},
-        {"after": ("[MASK]",), "lstrip": (), "frame": _BERT_FRAME},
+        _DEBERTA,
+        "spm.model",
+        "do_lower_case split_by_punct",
         inputs=WITH_TYPES,
-        file="spm.model",
-        settings="do_lower_case split_by_punct",
+        after=("[MASK]",),
+        lstrip=(),
+        frame=BERT_FRAME,
     ),
     "FNetTokenizer": _spm(
-        _tokens("unk=<unk> sep=[SEP] pad=<pad> cls=[CLS] mask=[MASK]"),
-        {**_ALBERT_CLEANING, "frame": _BERT_FRAME},
+        "unk=<unk> sep=[SEP] pad=<pad> cls=[CLS] mask=[MASK]",
+        "spiece.model",
+        _CLEANING,
         inputs=("input_ids", "token_type_ids"),
-        file="spiece.model",
-        settings=_CLEANING,
+        **_ALBERT_CLEANING,
+        frame=BERT_FRAME,
     ),
     "GemmaTokenizer": _spm(
-        _tokens("bos=<bos> eos=<eos> unk=<unk> pad=<pad> mask=<mask>"),
-        {"add_bos_token": True, "add_eos_token": False, "special": ("<start_of_turn>", "<end_of_turn>"), "lstrip": ()},
-        padding_side="left",
-        file="tokenizer.model",
-        settings="add_bos_token add_eos_token use_default_system_prompt",
+        "bos=<bos> eos=<eos> unk=<unk> pad=<pad> mask=<mask>",
+        "tokenizer.model",
+        f"{_BOS_EOS} use_default_system_prompt",
+        **_BOS_ONLY,
+        special=("<start_of_turn>", "<end_of_turn>"),
+        lstrip=(),
     ),
-    "LlamaTokenizer": _spm(
-        _LLAMA,
-        {"add_bos_token": True, "add_eos_token": False, "legacy": False},
-        padding_side="left",
-        file=("tokenizer.model", "tekken.json"),
-        settings=_LLAMA_SETTINGS,
-    ),
+    "LlamaTokenizer": _LLAMA_FAMILY,
     "M2M100Tokenizer": _spm(
-        _tokens("bos=<s> eos=</s> unk=<unk> sep=</s> pad=<pad>"),
-        {"languages": tuple(_M2M100.split()), "language_token": "__{}__", "src_lang": "en", "frame": _LANGUAGE_FIRST},
-        files=_SPM_VOCAB,
-        settings="src_lang tgt_lang language_codes num_madeup_words",
+        "bos=<s> eos=</s> unk=<unk> sep=</s> pad=<pad>",
+        _SPM_VOCAB,
+        "src_lang tgt_lang language_codes num_madeup_words",
+        languages=_LANGUAGES["m2m100"],
+        language_token="__{}__",
+        src_lang="en",
+        frame=_LANGUAGE_FIRST,
     ),
-    "MBart50Tokenizer": _spm(
-        {name: token for name, token in _ROBERTA.items() if name != "bos_token"},
-        {
-            **_FAIRSEQ,
-            "languages": (*_MBART.split(), *_MBART50.split()),
-            "after": ("<mask>",),
-            "src_lang": "en_XX",
-            "frame": _LANGUAGE_FIRST,
-        },
-        settings="src_lang tgt_lang",
+    "MBart50Tokenizer": _mbart(
+        special="eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s> mask=<mask>",
+        languages=[*_LANGUAGES["mbart"], *_LANGUAGES["mbart50"]],
+        src_lang="en_XX",
+        frame=_LANGUAGE_FIRST,
     ),
-    "MBartTokenizer": _spm(
-        _ROBERTA,
-        {
-            **_FAIRSEQ,
-            "languages": tuple(_MBART.split()),
-            "after": ("<mask>",),
-            "src_lang": "en_XX",
-            "frame": _LANGUAGE_LAST,
-        },
-        settings="src_lang tgt_lang",
-    ),
+    "MBartTokenizer": _mbart(languages=_LANGUAGES["mbart"], src_lang="en_XX", frame=_LANGUAGE_LAST),
     "MarianTokenizer": _spm(
-        _tokens("eos=</s> unk=<unk> pad=<pad>"),
-        {"frame": _EOS_FRAME, "codes": True},
-        files=_MARIAN,
-        settings="source_lang target_lang separate_vocabs",
+        "eos=</s> unk=<unk> pad=<pad>", _MARIAN, "source_lang target_lang separate_vocabs", frame=_EOS_FRAME, codes=True
     ),
-    "NllbTokenizer": _spm(
-        _ROBERTA,
-        {
-            **_FAIRSEQ,
-            "languages": tuple(_NLLB.split()),
-            "after": ("<mask>",),
-            "src_lang": "eng_Latn",
-            "frame": _LANGUAGE_FIRST,
-            "legacy_frame": _LANGUAGE_LAST,
-        },
-        settings="src_lang tgt_lang legacy_behaviour",
+    "NllbTokenizer": _mbart(
+        "legacy_behaviour",
+        languages=_LANGUAGES["nllb"],
+        src_lang="eng_Latn",
+        frame=_LANGUAGE_FIRST,
+        legacy_frame=_LANGUAGE_LAST,
     ),
-    "PLBartTokenizer": _spm(
-        _ROBERTA,
-        {
-            **_FAIRSEQ,
-            "languages": ("java", "python", "en_XX"),
-            "language_token": "__{}__",
-            "after": ("<mask>",),
-            "frame": _LANGUAGE_LAST,
-        },
-        settings="src_lang tgt_lang language_codes",
+    "PLBartTokenizer": _mbart(
+        "language_codes", languages=["java", "python", "en_XX"], language_token="__{}__", frame=_LANGUAGE_LAST
     ),
     "PegasusTokenizer": _spm(
-        _tokens("eos=</s> unk=<unk> pad=<pad> mask=<mask_2>"),
-        {"offset": 103, "lstrip": (), "frame": _EOS_FRAME},
-        file="spiece.model",
-        settings="offset mask_token_sent",
+        "eos=</s> unk=<unk> pad=<pad> mask=<mask_2>",
+        "spiece.model",
+        "offset mask_token_sent",
+        offset=103,
+        lstrip=(),
+        frame=_EOS_FRAME,
     ),
-    "ReformerTokenizer": _spm(_tokens("eos=</s> unk=<unk>"), {}, file="spiece.model"),
-    "RemBertTokenizer": _spm(
-        _ALBERT, {"frame": _BERT_FRAME}, inputs=WITH_TYPES, file="sentencepiece.model", settings=_CLEANING
-    ),
+    "ReformerTokenizer": _spm("eos=</s> unk=<unk>", "spiece.model"),
+    "RemBertTokenizer": _spm(_ALBERT, "sentencepiece.model", _CLEANING, inputs=WITH_TYPES, frame=BERT_FRAME),
     "SiglipTokenizer": _spm(
-        _tokens("eos=</s> unk=<unk> pad=</s>"),
-        {"do_lower_case": True, "remove_punctuation": True, "remove_space": True, "frame": ("$A eos", "$A eos $B eos")},
-        file="spiece.model",
-        settings="do_lower_case",
+        "eos=</s> unk=<unk> pad=</s>",
+        "spiece.model",
+        "do_lower_case",
+        do_lower_case=True,
+        remove_punctuation=True,
+        remove_space=True,
+        frame=_EOS_TWICE,
     ),
     "Speech2TextTokenizer": _spm(
-        _tokens("bos=<s> eos=</s> unk=<unk> pad=<pad>"),
-        {"frame": _EOS_FRAME},
-        files=_SPM_VOCAB,
-        settings="do_upper_case do_lower_case tgt_lang lang_codes",
+        "bos=<s> eos=</s> unk=<unk> pad=<pad>",
+        _SPM_VOCAB,
+        "do_upper_case do_lower_case tgt_lang lang_codes",
+        frame=_EOS_FRAME,
     ),
     "T5Tokenizer": _spm(
-        _tokens("eos=</s> unk=<unk> pad=<pad>"),
-        {"extra_ids": 100, "frame": ("$A eos", "$A eos $B eos")},
-        file="spiece.model",
-        settings="extra_ids legacy",
+        "eos=</s> unk=<unk> pad=<pad>", "spiece.model", "extra_ids legacy", extra_ids=100, frame=_EOS_TWICE
     ),
     "XGLMTokenizer": _spm(
-        {name: token for name, token in _ROBERTA.items() if name != "mask_token"},
-        {
-            **_FAIRSEQ,
-            "after": tuple(f"<madeupword{i}>" for i in range(7)),
-            "frame": ("sep $A", "sep $A sep sep $B"),
-        },
+        "bos=<s> eos=</s> unk=<unk> sep=</s> pad=<pad> cls=<s>",
+        _BPE_MODEL,
+        **_FAIRSEQ,
+        after=tuple(f"<madeupword{i}>" for i in range(7)),
+        frame=("sep $A", "sep $A sep sep $B"),
     ),
-    "XLMRobertaTokenizer": _spm(_ROBERTA, {**_FAIRSEQ, "after": ("<mask>",), "frame": _ROBERTA_FRAME}),
+    "XLMRobertaTokenizer": _spm(_ROBERTA, _BPE_MODEL, **_FAIRSEQ_MASK, frame=_ROBERTA_FRAME),
     "XLNetTokenizer": _spm(
-        _tokens("bos=<s> eos=</s> unk=<unk> sep=<sep> pad=<pad> cls=<cls> mask=<mask>"),
-        {
-            **_ALBERT_CLEANING,
-            "keep_accents": False,
-            "special": ("<eop>", "<eod>"),
-            "pad_token_type_id": 3,
-            "frame": ("$A sep cls:2", "$A sep $B:1 sep:1 cls:2"),
-        },
+        "bos=<s> eos=</s> unk=<unk> sep=<sep> pad=<pad> cls=<cls> mask=<mask>",
+        "spiece.model",
+        _CLEANING,
         inputs=WITH_TYPES,
         padding_side="left",
-        file="spiece.model",
-        settings=_CLEANING,
+        **_ALBERT_CLEANING,
+        keep_accents=False,
+        special=("<eop>", "<eod>"),
+        pad_token_type_id=3,
+        frame=("$A sep cls:2", "$A sep $B:1 sep:1 cls:2"),
     ),
 }
 

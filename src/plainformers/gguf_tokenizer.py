@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer as Backend
 
 from .conversion import byte_bpe, frame_texts, read_merges, wordpiece
-from .families import FAMILIES, GGUF_NFC, GGUF_SPLITS, GGUF_WHOLE_WORDS, Family
+from .families import FAMILIES, GGUF_NFC, GGUF_SPLITS, GGUF_WHOLE_WORDS, Family, Original
 from .gguf import read_gguf
 from .sentencepiece import (
     BPE,
@@ -94,7 +94,7 @@ def _gguf_bytes(found: _Vocabulary) -> Backend:
     flags = {
         name: found.get(name, bool, whole and name == "add_bos_token") for name in ("add_bos_token", "add_eos_token")
     }
-    frame_texts(backend, FAMILIES["GPT2Tokenizer"], found.special, flags)
+    frame_texts(backend, Original(FAMILIES["GPT2Tokenizer"], found.special, flags))
     return backend
 
 
@@ -117,7 +117,8 @@ def _gguf_pieces(found: _Vocabulary) -> Backend:
     flags = {"add_bos_token": merged, "add_eos_token": not merged}
     flags = {name: found.get(name, bool, default) for name, default in flags.items()}
     flags = {name: flag and name.removeprefix("add_") in found.special for name, flag in flags.items()}
-    return to_backend(model, Family(options={**flags, "special": found.of_type(CONTROL)}), found.special)
+    family = Family(options={**flags, "special": found.of_type(CONTROL)})
+    return to_backend(model, Original(family, found.special))
 
 
 def _gguf_words(found: _Vocabulary) -> Backend:

@@ -111,6 +111,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def write_file(path: Path, data: str | bytes) -> None:
+    """Under another name first: a reader finds the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def upload(
     folder: str | Path,
     repo_id: str,
@@ -254,7 +267,7 @@ def _from_hub(
     if not why and (force or names is None or commit != branch):  # a commit never changes, a branch may
         try:
             commit, names = _ask(repo, revision, token)
-            _write(store / ".plainformers" / f"{commit}.json", json.dumps(names))
+            _note(store / ".plainformers" / f"{commit}.json", json.dumps(names))
         except Exception as error:  # whatever the client or the network raises
             explained = _explained(error, repo, branch)
             if commit is None or force or not isinstance(explained, ConnectionError):
@@ -276,7 +289,7 @@ def _from_hub(
         raise FileNotFoundError(f"{', '.join(missing)} of {what}: not in the cache {cache!r}, and {why}. {what_to_do}")
     _download(repo, commit, [prefix + name for name in missing], store, force, token)
     if branch != commit and not why:
-        _write(store / "refs" / branch, commit)
+        _note(store / "refs" / branch, commit)
     if not folder.is_dir():
         folder.mkdir(parents=True)  # nothing was wanted
     return folder
@@ -310,13 +323,11 @@ def _read_list(store: Path, commit: str) -> list[str] | None:
         return None
 
 
-def _write(path: Path, text: str) -> None:
-    """Notes for later, in one step; a cache that cannot be written serves all the same."""
+def _note(path: Path, text: str) -> None:
+    """Notes for later; a cache that cannot be written serves all the same."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_file(path, text)
     except OSError as error:
         _log.debug("%s cannot be written: %s", path, error)
 

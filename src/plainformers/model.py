@@ -538,16 +538,11 @@ class Model(nn.Module):
         old = self.get_input_embeddings()
         assert isinstance(old, nn.Embedding)
         size = old.num_embeddings if new_num_tokens is None else new_num_tokens
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"new_num_tokens must be a positive number, got {new_num_tokens!r}.")
-        if pad_to_multiple_of is not None:
-            if (
-                isinstance(pad_to_multiple_of, bool)
-                or not isinstance(pad_to_multiple_of, int)
-                or pad_to_multiple_of < 1
-            ):
-                raise ValueError(f"pad_to_multiple_of must be a positive number, got {pad_to_multiple_of!r}.")
-            size = -(-size // pad_to_multiple_of) * pad_to_multiple_of
+        multiple = 1 if pad_to_multiple_of is None else pad_to_multiple_of
+        for name, value in {"new_num_tokens": size, "pad_to_multiple_of": multiple}.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive number, got {value!r}.")
+        size = -(-size // multiple) * multiple
         if size == old.num_embeddings:
             return old
         padding = old.padding_idx if old.padding_idx is not None and old.padding_idx < size else None

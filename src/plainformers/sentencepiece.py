@@ -27,13 +27,12 @@ from tokenizers import (
     processors,
 )
 
-from .families import Family
+from .families import Family, Original
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE, CHAR = 1, 2, 4
 SPACE = "▁"
-PLAIN = Family()
-Settings = Mapping[str, Any]
+PLAIN = Original(Family())
 # field numbers of the messages, as far as they are read
 PIECE = {1: ("piece", str), 2: ("score", float), 3: ("type", int)}
 TRAINER = {3: ("model_type", int), 24: ("treat_whitespace_as_suffix", bool), 35: ("byte_fallback", bool)}
@@ -286,15 +285,15 @@ def _hidden(model: SentencePieceModel, text: str) -> str:
 # ---- Text before and after
 
 
-def _cleaning(family: Family, settings: Settings) -> list[Any]:
+def _cleaning(given: Original) -> list[Any]:
     """What a tokenizer class does to a text before SentencePiece sees it."""
-    said = {**family.options, **{n: settings[n] for n in family.settings if settings.get(n) is not None}}
+    said = {**given.family.options, **{name: given.said(name) for name in given.family.settings}}
     steps: list[Any] = []
     if said.get("remove_space"):
         steps.append(normalizers.Replace(Regex(r"[^\S ]|[\x1c-\x1f]"), " "))
     if said.get("quotes"):
         steps += [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-    if not said.get("keep_accents", True):
+    if said.get("keep_accents") is False:
         steps += [normalizers.NFKD(), normalizers.Replace(Regex(_combining()), ""), normalizers.NFC()]
     if said.get("do_lower_case"):
         steps.append(normalizers.Lowercase())
@@ -373,24 +372,23 @@ def set_frame(backend: Backend, frame: Sequence[str], tokens: Mapping[str, str])
 # ---- All of it
 
 
-def to_backend(
-    model: SentencePieceModel, family: Family = PLAIN, special: Mapping[str, str] = {}, settings: Mapping[str, Any] = {}
-) -> Backend:
-    """A tokenizer for a model whose pieces stand at their ids already. settings: those of tokenizer_config.json.
+def to_backend(model: SentencePieceModel, given: Original = PLAIN) -> Backend:
+    """A tokenizer for a model whose pieces stand at their ids already.
 
     Text is cut at special tokens first, and each part is encoded as SentencePiece would encode it alone; with
     legacy=False (Llama) only the first part of a text gets a blank in front. Raises ValueError.
     """
     try:
-        return _to_backend(model, family, special, settings)
+        return _to_backend(model, given)
     except BaseException as reason:  # a panic of the library is no Exception
         if isinstance(reason, KeyboardInterrupt | SystemExit | MemoryError):
             raise
         raise ValueError(f"{model.where} makes no tokenizer: {reason}.") from None
 
 
-def _to_backend(model: SentencePieceModel, family: Family, special: Mapping[str, str], settings: Settings) -> Backend:
-    options, types, pieces = family.options, model.types, model.pieces.copy()
+def _to_backend(model: SentencePieceModel, given: Original) -> Backend:
+    options, settings, special = given.family.options, given.settings, given.special
+    types, pieces = model.types, model.pieces.copy()
     for index in sorted(model.of_type(UNKNOWN, CONTROL, UNUSED, BYTE), reverse=True):
         del pieces[index]
     text = "\0".join(["", *pieces])  # what may be found in texts
@@ -402,12 +400,11 @@ def _to_backend(model: SentencePieceModel, family: Family, special: Mapping[str,
         merges = _merges(model) if model.model_type == BPE else []
         kind = models.BPE(vocab, merges, unk_token=unk, fuse_unk=True, byte_fallback=model.byte_fallback)
     backend = Backend(kind)
-    legacy = settings.get("legacy") if settings.get("legacy") is not None else options.get("legacy")
-    prefix = "always" if legacy or "legacy" not in options or model.remove_extra_whitespaces else "first"
+    prefix = "always" if given.said("legacy") or "legacy" not in options or model.remove_extra_whitespaces else "first"
     if not model.add_dummy_prefix or settings.get("add_prefix_space") is False:
         prefix = "never"
     punctuation = [pre_tokenizers.Punctuation("isolated")] if settings.get("split_by_punct") else []
-    _set_text(backend, model, text, user, prefix, _cleaning(family, settings), punctuation)
+    _set_text(backend, model, text, user, prefix, _cleaning(given), punctuation)
     backend.add_tokens([AddedToken(piece, normalized=True, special=False) for piece in user])
     names = {token: name for name, token in reversed(list(special.items()))}
     inside = [*special.values(), *options.get("special", ()), *options.get("before", ())]
@@ -416,19 +413,19 @@ def _to_backend(model: SentencePieceModel, family: Family, special: Mapping[str,
     inside = [token for token in dict.fromkeys(inside) if backend.token_to_id(token) is not None]
     left = options.get("lstrip", ("mask_token",))
     backend.add_special_tokens(
-        [AddedToken(t, lstrip=names.get(t) in left, normalized=False) for t in [*inside, *_after(options, settings)]]
+        [AddedToken(t, lstrip=names.get(t) in left, normalized=False) for t in [*inside, *_after(given)]]
     )
     if options.get("codes"):  # Marian: >>fr<<
         codes = [piece for piece in model.pieces if piece.startswith(">>") and piece.endswith("<<")]
         backend.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in codes])
-    if frame := frame_of(family, settings):
-        set_frame(backend, frame, _names(family, special, settings.get("src_lang")))
+    if frame := frame_of(given):
+        set_frame(backend, frame, frame_names(given))
     return backend
 
 
-def _after(options: Settings, settings: Settings) -> list[str]:
+def _after(given: Original) -> list[str]:
     """The tokens behind the vocabulary: language codes, T5's extra ids (the last one first), and others."""
-    count = settings.get("extra_ids", options.get("extra_ids", 0))
+    options, count = given.family.options, given.said("extra_ids", 0)
     if not isinstance(count, int) or not 0 <= count <= 100_000:
         raise ValueError(f"extra_ids must be a number of tokens, not {count!r}")
     form = options.get("language_token", "{}")
@@ -436,22 +433,22 @@ def _after(options: Settings, settings: Settings) -> list[str]:
     return [*languages, *(f"<extra_id_{i}>" for i in range(count - 1, -1, -1)), *options.get("after", ())]
 
 
-def frame_of(family: Family, settings: Settings) -> Sequence[str] | None:
+def frame_of(given: Original) -> Sequence[str] | None:
     """What stands around a text and around a pair."""
-    options = family.options
+    options = given.family.options
     if "add_bos_token" in options:
-        said = {name: settings.get(name) for name in ("add_bos_token", "add_eos_token")}
-        bos, eos = (options[name] if value is None else value for name, value in said.items())
+        bos, eos = given.said("add_bos_token"), given.said("add_eos_token")
         one = " ".join(["bos"] * bool(bos) + ["$A"] + ["eos"] * bool(eos))
         return one, " ".join([one, *["bos:1"] * bool(bos), "$B:1", *["eos:1"] * bool(eos)])
-    return options.get("legacy_frame" if settings.get("legacy_behaviour") else "frame")
+    return options.get("legacy_frame" if given.settings.get("legacy_behaviour") else "frame")
 
 
-def _names(family: Family, special: Mapping[str, str], language: str | None) -> dict[str, str]:
+def frame_names(given: Original) -> dict[str, str]:
     """What frames may name: the special tokens without "_token", and the language's token as lang."""
-    names = {name.removesuffix("_token"): token for name, token in special.items()}
-    if "languages" in family.options and (language := language or family.options.get("src_lang")):
-        names["lang"] = language_token(family, language)
+    names = {name.removesuffix("_token"): token for name, token in given.special.items()}
+    language = given.settings.get("src_lang") or given.family.options.get("src_lang")
+    if language and "languages" in given.family.options:
+        names["lang"] = language_token(given.family, language)
     return names
 
 
@@ -465,15 +462,7 @@ def language_token(family: Family, language: str) -> str:
     return tokens[language]
 
 
-def set_language(tokenizer: Any, language: str) -> None:
-    """Frames texts as of a language, from now on. tokenizer: a Tokenizer whose family has languages."""
-    frame = frame_of(tokenizer.family, tokenizer.init_kwargs) or ("$A", "$A $B:1")
-    set_frame(tokenizer.backend_tokenizer, frame, _names(tokenizer.family, tokenizer.special_tokens_map, language))
-
-
-def convert_sentencepiece(
-    sources: Settings, family: Family, special: Mapping[str, str], settings: Settings, target: bool = False
-) -> Backend:
+def convert_sentencepiece(given: Original, target: bool = False) -> Backend:
     """A converter, as conversion.py wants them. target: Marian's other tokenizer, for text_target: split by target.spm.
 
     What a family's options may be:
@@ -486,14 +475,15 @@ def convert_sentencepiece(
     codes: whether tokens such as >>fr<< are found in texts
     """
     names = ("target_spm",) if target else ("spm_file", "source_spm", "vocab_file")
+    files, special, sources = given.family.files, given.special, given.sources
     model = read_model(next(sources[name] for name in names if name in sources))
-    options, unk = family.options, special.get("unk_token", "<unk>")
-    if len(family.files) > 1:
-        model = _reorder(model, sources["vocab" if "vocab" in family.files else "vocab_file"], unk)
-    elif offset := settings.get("offset", options.get("offset", 0)):
-        masks = [settings.get("mask_token_sent", "<mask_1>"), special.get("mask_token")]
+    options, unk = given.family.options, special.get("unk_token", "<unk>")
+    if len(files) > 1:
+        model = _reorder(model, sources["vocab" if "vocab" in files else "vocab_file"], unk)
+    elif offset := given.said("offset", 0):
+        masks = [given.settings.get("mask_token_sent", "<mask_1>"), special.get("mask_token")]
         before = [special["pad_token"], special["eos_token"], *(token for token in masks if token)]
         model = _place(model, [*before, *(f"<unk_{i}>" for i in range(2, offset))], 2, unk)
     else:
         model = _place(model, options.get("before", ()), options.get("skip", 0), unk)
-    return to_backend(model, family, special, settings)
+    return to_backend(model, given)

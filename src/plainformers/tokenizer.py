@@ -19,7 +19,6 @@ from .conversion import convert
 from .encoding import (
     BatchEncoding,
     Call,
-    as_encoding,
     as_id_lists,
     check_limit,
     check_side,
@@ -27,6 +26,7 @@ from .encoding import (
     explain_text,
     finish,
     is_batch,
+    make_encoding,
     pad,
     pair_up,
     plan,
@@ -334,9 +334,11 @@ class Tokenizer:
     def _frame(
         self, ids: list[int], pair: list[int] | None, cut: Any = None, add_special_tokens: bool = True
     ) -> Encoding:
-        first = as_encoding(ids, self._tokenizer)
-        second = None if pair is None else as_encoding(pair, self._tokenizer)
-        return self._run(cut, self._tokenizer.post_process, first, second, add_special_tokens)
+        def as_encoding(row: list[int]) -> Encoding:
+            return make_encoding(row, [self._tokenizer.id_to_token(index) or "" for index in row])
+
+        second = None if pair is None else as_encoding(pair)
+        return self._run(cut, self._tokenizer.post_process, as_encoding(ids), second, add_special_tokens)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None

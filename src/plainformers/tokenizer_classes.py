@@ -10,9 +10,9 @@ from tokenizers import AddedToken, Tokenizer as Backend
 
 from .aliases import did_you_mean, rename_keywords, resolve_keywords
 from .conversion import convert, frame_texts
-from .families import FAMILIES, VOCABULARY_FILES, Family
-from .hub import fetch, file_in, names_in
-from .sentencepiece import convert_sentencepiece, language_token, set_language
+from .families import FAMILIES, VOCABULARY_FILES, Family, Original
+from .hub import fetch, file_in, names_in, write_file
+from .sentencepiece import convert_sentencepiece, language_token
 from .tokenizer import ALL_SETTINGS, BERT_SETTINGS, Tokenizer
 from .tokenizer_files import (
     SPECIAL_TOKENS,
@@ -22,7 +22,6 @@ from .tokenizer_files import (
     read_files,
     set_bert_normalizer,
     wanted_files,
-    write_bytes,
 )
 
 # settings that say what stands around texts
@@ -129,11 +128,16 @@ class FamilyTokenizer(Tokenizer):
         if named or (converted and self.family.kind != "sentencepiece"):  # whose converter has done it
             self._put_frame(wait=not named)
 
-    def _put_frame(self, wait: bool = False) -> None:
+    def _put_frame(self, wait: bool = False, **asked: Any) -> None:
         """Puts the special tokens around texts that the settings name. wait: leaves it where one of them is lacking."""
-        special, settings = self.special_tokens_map, self.init_kwargs
+        given = Original(self.family, self.special_tokens_map, {**self.init_kwargs, **asked})
         with self._lock:
-            frame_texts(self.backend_tokenizer, self.family, special, settings, wait)
+            frame_texts(self.backend_tokenizer, given, wait)
+
+    def _change_frame(self, **asked: Any) -> None:
+        """Settings that say what stands around texts, from now on; unchanged where one of them is impossible."""
+        self._put_frame(**asked)
+        self.init_kwargs = {**self.init_kwargs, **asked}
 
 
 class BosEosTokenizer(FamilyTokenizer):
@@ -167,12 +171,7 @@ class BosEosTokenizer(FamilyTokenizer):
         for name, value in asked.items():
             if value and getattr(self, name[4:]) is None:
                 raise ValueError(f"{name} needs a {name[4:]}; this tokenizer has none.")
-        before, self.init_kwargs = self.init_kwargs, {**self.init_kwargs, **asked}
-        try:
-            self._put_frame()
-        except ValueError:
-            self.init_kwargs = before
-            raise
+        self._change_frame(**asked)
 
 
 class TranslationTokenizer(FamilyTokenizer):
@@ -186,8 +185,7 @@ class TranslationTokenizer(FamilyTokenizer):
     @src_lang.setter
     def src_lang(self, language: str) -> None:
         language_token(self.family, language)  # which raises
-        self.init_kwargs = {**self.init_kwargs, "src_lang": language}
-        self._put_frame()
+        self._change_frame(src_lang=language)
 
     @property
     def tgt_lang(self) -> str | None:
@@ -199,10 +197,6 @@ class TranslationTokenizer(FamilyTokenizer):
             language_token(self.family, language)
         self.init_kwargs["tgt_lang"] = language
 
-    def _put_frame(self, wait: bool = False) -> None:
-        with self._lock:
-            set_language(self, self.src_lang)
-
     @contextmanager
     def as_target_tokenizer(self) -> Iterator[Any]:
         language = self.tgt_lang
@@ -210,11 +204,11 @@ class TranslationTokenizer(FamilyTokenizer):
             yield self
             return
         with self._lock:  # no other thread reads this frame
-            set_language(self, language)
+            self._put_frame(src_lang=language)
             try:
                 yield self
             finally:
-                set_language(self, self.src_lang)
+                self._put_frame()
 
     @property
     def lang_code_to_id(self) -> dict[str, int]:
@@ -254,8 +248,8 @@ class MarianTokenizer(FamilyTokenizer):
                         "This tokenizer has no target.spm, which splits text_target: load it from a folder that holds "
                         "source.spm, target.spm and vocab.json."
                     )
-                special, settings = self.special_tokens_map, self.init_kwargs
-                self._target = convert_sentencepiece(self._sources, self.family, special, settings, target=True)
+                given = Original(self.family, self.special_tokens_map, self.init_kwargs, self._sources)
+                self._target = convert_sentencepiece(given, target=True)
             own, self._tokenizer = self._tokenizer, self._target
             try:
                 yield self
@@ -269,9 +263,9 @@ class MarianTokenizer(FamilyTokenizer):
         for argument, source in self._sources.items():
             path = Path(save_directory) / f"{prefix}{self.family.files[argument][0]}"
             if isinstance(source, Mapping):
-                write_bytes(path, json.dumps(source, ensure_ascii=False).encode())
+                write_file(path, json.dumps(source, ensure_ascii=False))
             elif Path(source).resolve() != path.resolve():
-                write_bytes(path, Path(source).read_bytes())
+                write_file(path, Path(source).read_bytes())
             paths.append(str(path))
         return tuple(paths)
 
@@ -286,13 +280,7 @@ class WhisperTokenizer(FamilyTokenizer):
     ) -> None:
         """Changes what texts begin with; None leaves that part as it is."""
         asked = {"language": language, "task": task, "predict_timestamps": predict_timestamps}
-        before = self.init_kwargs
-        self.init_kwargs = before | {name: value for name, value in asked.items() if value is not None}
-        try:
-            self._put_frame()
-        except ValueError:
-            self.init_kwargs = before
-            raise
+        self._change_frame(**{name: value for name, value in asked.items() if value is not None})
 
     @property
     def prefix_tokens(self) -> list[int]:

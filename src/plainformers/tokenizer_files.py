@@ -5,7 +5,6 @@
 
 import copy
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer as Backend, models, normalizers
 
 from .aliases import resolve_keywords
 from .families import FAMILIES, VOCABULARY_FILES, Family
-from .hub import file_in, names_in, read_json, upload
+from .hub import file_in, names_in, read_json, upload, write_file
 from .logging import once
 from .registry import TOKENIZERS
 
@@ -222,23 +221,6 @@ def set_bert_normalizer(backend: Backend, **changes: bool | None) -> None:
     backend.normalizer = normalizer  # type: ignore[assignment]
 
 
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Under another name first: a reader finds the old file or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 # ---- Saving; where a function's first argument is the tokenizer, it is a method of Tokenizer
 
 
@@ -270,7 +252,7 @@ def save_pretrained(
     if isinstance(tokenizer.chat_template, str) and "chat_template" not in config:
         texts["chat_template.jinja"] = tokenizer.chat_template
     for name, text in texts.items():
-        write_text(folder / (prefix + name), text)
+        write_file(folder / (prefix + name), text)
     paths = *(str(folder / (prefix + name)) for name in texts), *tokenizer.save_vocabulary(folder, filename_prefix)
     if push_to_hub:
         upload(folder, options.pop("repo_id", None) or folder.name, **options)
@@ -297,7 +279,7 @@ def save_vocabulary(tokenizer: Any, save_directory: str | Path, filename_prefix:
     if vocab[tokens[-1]] != len(tokens) - 1 or any("\n" in token for token in tokens):
         once("vocab.txt cannot hold this vocabulary (ids have gaps, or a token a line's end) and is not written.")
         return ()
-    write_text(path, "".join(f"{token}\n" for token in tokens))
+    write_file(path, "".join(f"{token}\n" for token in tokens))
     return (str(path),)
 
 

@@ -10,10 +10,12 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer as Backend, decoders, models, normalizers, pre_tokenizers, trainers
-from tokenizers.processors import ByteLevel, TemplateProcessing
+from tokenizers.processors import ByteLevel
 
 from . import logging
 from .aliases import did_you_mean
+from .families import BERT_FRAME
+from .sentencepiece import set_frame
 from .tokenizer import Tokenizer
 
 TRAINERS: dict[str, Any] = {
@@ -25,20 +27,19 @@ TRAINERS: dict[str, Any] = {
 
 
 class Kind(NamedTuple):
-    """A kind of tokenizer: its special tokens by name, and the frame around a text and around a pair."""
+    """A kind of tokenizer: its special tokens by name, and the frame around a text and around a pair (set_frame)."""
 
     special: Mapping[str, str]
     frame: tuple[str, str] | None = None
 
 
 _BERT = {name: f"[{name[:-6].upper()}]" for name in ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")}
-_FRAME = ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
 KINDS: dict[str, Kind] = {
-    "wordpiece": Kind(_BERT, _FRAME),
+    "wordpiece": Kind(_BERT, BERT_FRAME),
     "bpe": Kind({"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}),
-    "unigram": Kind({"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}, ("$A </s>", "$A </s> $B </s>")),
-    "word": Kind(_BERT, _FRAME),
-    "character": Kind(_BERT, _FRAME),
+    "unigram": Kind({"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}, ("$A eos", "$A eos $B eos")),
+    "word": Kind(_BERT, BERT_FRAME),
+    "character": Kind(_BERT, BERT_FRAME),
 }
 
 
@@ -73,8 +74,10 @@ def train_tokenizer(
         options["min_frequency"] = min_frequency
     train(backend, texts, vocab_size, special, length, options)
     if frame := KINDS[kind].frame:
-        names = {token: named.get(name) for name, token in KINDS[kind].special.items()}
-        backend.post_processor = template(backend, frame, names)  # type: ignore[assignment]
+        names = {name.removesuffix("_token"): token for name, token in named.items()}
+        lacking = {name.removesuffix("_token") for name in KINDS[kind].special} - names.keys()
+        parts = ([part for part in side.split() if part.partition(":")[0] not in lacking] for side in frame)
+        set_frame(backend, [" ".join(side) for side in parts], names)
     return Tokenizer(backend, extra_special_tokens=list(extra_special_tokens), **named)
 
 
@@ -109,18 +112,6 @@ def new_backend(kind: str, unk: str | None, lowercase: bool) -> tuple[Backend, d
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # type: ignore[assignment]
         backend.decoder = decoders.Fuse()  # type: ignore[assignment]
     return backend, {}
-
-
-def template(backend: Backend, frame: tuple[str, str], names: Mapping[str, str | None]) -> TemplateProcessing | None:
-    """The frame with the tokens' real names, without those that there are none of."""
-    parts = [[names.get(part.split(":")[0], part) and part for part in side.split()] for side in frame]
-    rows = []
-    for side in parts:
-        pieces = (part.partition(":") for part in side if part)
-        rows.append([f"{names.get(token, token)}:{kind or 0}" for token, _, kind in pieces])
-    used = [token for token in names.values() if token and any(f"{token}:" in part for row in rows for part in row)]
-    ids = [(token, backend.token_to_id(token)) for token in dict.fromkeys(used)]
-    return TemplateProcessing(single=rows[0], pair=rows[1], special_tokens=ids)  # type: ignore[arg-type]
 
 
 def train(

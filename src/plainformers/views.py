@@ -8,7 +8,8 @@ import functools
 import html
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,33 @@ MOST_CHIPS, MOST_CELLS, MOST_BARS = 96, 64, 10  # tokens in a row, tokens in a s
 
 @functools.cache
 def _asset(name: str) -> str:
-    """A style sheet or script that ships with the package; it goes into pages as it is."""
+    """The text of a file that ships with the package."""
     return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def template(name: str, *, escaped: bool = True, folded: bool = False, **filters: Callable[..., Any]) -> Any:
+    """A text of assets/ with places for values, which escaped makes harmless in HTML.
+
+    folded: without line ends and indentation. filters: more than `text` (see _text), `count` (1,234) and `json`.
+    """
+    from jinja2 import Environment, StrictUndefined  # which torch rests on, too
+    from markupsafe import Markup
+
+    source = re.sub(r"\n\s*", "", _asset(name)) if folded else _asset(name)
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(autoescape=escaped, undefined=StrictUndefined, **options)
+    environment.filters |= {"text": lambda *given: Markup(_text(*given)), "count": "{:,}".format, **filters}
+    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
+    return environment.from_string(source)
 
 
 class Page:
     """A whole HTML document: save(path) writes it, a notebook shows it in a frame, str() is its source."""
 
     def __init__(self, title: str, body: str, css: str = "", script: str = ""):
-        allowed = (
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; frame-src 'self'"
-        )
-        self.html = (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<style>{_asset('page.css')}{css}</style></head>\n<body>\n{body}\n"
-            + (f"<script>{script}</script>\n" if script else "")
-            + "</body></html>\n"
-        )
+        style = _asset("page.css") + css
+        self.html = template("page.html").render(title=title, style=style, body=body, script=script)
 
     def __str__(self) -> str:
         return self.html
@@ -79,134 +88,21 @@ def printable(text: str) -> str:
 
 def trace_fragment(trace: Any) -> str:
     """A trace as HTML that can stand in any page: its style touches nothing else."""
-    parts = [f"<style>{_asset('trace.css')}</style>", *(_input(text) for text in trace.texts)]
-    about = " · ".join(map(_text, (trace.task, *trace.model.values())))
-    parts.append(f'<div class="pf-soft">{about}</div>')
-    parts.append(_section(trace, 1, "Tokenizer", "text → ids", "preprocess", _tokenizer(trace)))
-    parts.append(_section(trace, 2, "Model", "ids → hidden states → logits", "forward", _model(trace)))
-    parts.append(_section(trace, 3, "Post-processing", "logits → answer", "postprocess", _answers(trace)))
-    if "attentions" in trace.outputs:
-        frames = (trace.attention_view(row).frame(620) for row in range(min(len(trace.tokens), 4)))
-        parts.append(f"<section>{''.join(frames)}</section>")
-    return f'<div class="pf">{"".join(parts)}</div>'
+    several = "attentions" in trace.outputs
+    return template("trace.html", folded=True).render(
+        trace=trace,
+        style=_asset("trace.css"),
+        inputs=[text if isinstance(text, tuple) else (text,) for text in trace.texts],
+        shapes={name: list(x.shape) for name, x in trace.inputs.items() if hasattr(x, "shape")},
+        frames=[trace.attention_view(row).frame(620) for row in range(min(len(trace.tokens), 4)) if several],
+        most_chips=MOST_CHIPS,
+        most_cells=MOST_CELLS,
+        most_bars=MOST_BARS,
+    )
 
 
 def _text(value: Any, most: int = 300) -> str:
     return html.escape(shorten(printable(shorten(str(value), 2 * most)), most))
-
-
-def _input(text: str | tuple[str, ...]) -> str:
-    parts = text if isinstance(text, tuple) else (text,)
-    size = sum(map(len, parts))
-    note = f' <span class="pf-soft">({size:,} characters)</span>' if size > 300 else ""
-    quoted = " + ".join(f"“<bdi>{_text(part)}</bdi>”" for part in parts)
-    return f'<div class="pf-input">{quoted}{note}</div>'
-
-
-def _section(trace: Any, number: int, name: str, what: str, step: str, body: str) -> str:
-    time = f"{trace.seconds[step] * 1e3:.2f} ms"
-    head = f'<b>{number}</b>{name} <span class="pf-soft">{what}</span><span class="pf-soft pf-ms">{time}</span>'
-    return f"<section><h4>{head}</h4>{body}</section>"
-
-
-def _tokenizer(trace: Any) -> str:
-    parts = []
-    for row, tokens in enumerate(trace.tokens):
-        chips = [_chip(i, token) for i, token in enumerate(tokens)]
-        if len(chips) > MOST_CHIPS:
-            left = len(chips) - MOST_CHIPS
-            chips = [
-                *chips[: MOST_CHIPS - 8],
-                f'<span class="pf-soft">… {left:,} more …</span>',
-                *chips[len(chips) - 8 :],
-            ]
-        cut = f", {trace.cut[row]:,} more were cut off" if trace.cut[row] else ""
-        real = sum(token.mask for token in tokens)
-        parts.append(f'<div class="pf-chips">{"".join(chips)}</div>')
-        parts.append(f'<div class="pf-soft">{real:,} tokens{cut}</div>')
-    shapes = (
-        f"<code>{_text(name)} {list(column.shape)}</code>"
-        for name, column in trace.inputs.items()
-        if hasattr(column, "shape")
-    )
-    return "".join(parts) + f'<div class="pf-soft">{" &nbsp; ".join(shapes)}</div>'
-
-
-def _chip(position: int, token: Any) -> str:
-    kind = "pf-pad" if not token.mask else "pf-special" if token.special else "pf-second" if token.kind else ""
-    where = f", characters {token.characters[0]} to {token.characters[1]}" if token.characters else ""
-    title = f"position {position}, id {token.id}, mask {token.mask}, type {token.kind}{where}"
-    name = _text(token.text, 40)
-    return f'<span class="pf-chip {kind}" title="{title}"><bdi>{name}</bdi><span class="pf-n">{token.id}</span></span>'
-
-
-def _model(trace: Any) -> str:
-    rows = []
-    for layer, x in enumerate(trace.hidden_states):
-        name = f"layer {layer}" if layer else "embeddings"
-        rows.append(
-            f'<tr><td>{name}</td><td class="pf-n">{list(x.shape)}</td>'
-            f'<td class="pf-n pf-right">{trace.spread(layer).mean:.2f}</td><td>{_strip(trace, layer)}</td></tr>'
-        )
-    heads = ("hidden states", "shape", "norm, mean", "norm of each token, from the layer's least to its most")
-    head = f"<tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr>"
-    parts = [f'<div class="pf-wide"><table>{head}{"".join(rows)}</table></div>' if rows else ""]
-    for name, value in trace.results.items():
-        parts.append(
-            f'<div><span class="pf-soft">{_text(name)}</span> <code>{list(value.shape)}</code>'
-            f"{_named(trace, value)}</div>"
-        )
-    return "".join(parts)
-
-
-def _strip(trace: Any, layer: int) -> str:
-    """One shade for each token, from the layer's least norm to its most; one row for each input."""
-    size, cells, spread = 9, [], trace.spread(layer)
-    for row, (norms, tokens) in enumerate(zip(trace.norms[layer].tolist(), trace.tokens, strict=True)):
-        for i, (norm, token) in enumerate(zip(norms[:MOST_CELLS], tokens[:MOST_CELLS], strict=True)):
-            if token.mask:
-                shade = 0.12 + 0.88 * (norm - spread.least) / (spread.most - spread.least or 1.0)
-                place = f'x="{i * size}" y="{row * size}" width="{size - 1}" height="{size - 1}"'
-                name = f"<title>{_text(token.text, 40)} {norm:.2f}</title>"
-                cells.append(f'<rect class="pf-bar" {place} opacity="{shade:.2f}">{name}</rect>')
-    width = min(len(trace.tokens[0]), MOST_CELLS) * size
-    return f'<svg width="{width}" height="{len(trace.tokens) * size}" role="img">{"".join(cells)}</svg>'
-
-
-def _named(trace: Any, value: torch.Tensor) -> str:
-    """The numbers behind the names of the labels, where the output has one for each."""
-    if value.dim() != 2 or value.shape[1] != len(trace.labels):
-        return ""
-    lines = []
-    for numbers in value.float().tolist():
-        pairs = zip(trace.labels[:MOST_BARS], numbers, strict=False)
-        more = f" … {len(numbers) - MOST_BARS:,} more" if len(numbers) > MOST_BARS else ""
-        lines.append(" &nbsp; ".join(f"{_text(label, 40)} <code>{number:.4f}</code>" for label, number in pairs) + more)
-    return "".join(f"<div>{line}</div>" for line in lines)
-
-
-def _answers(trace: Any) -> str:
-    parts = []
-    for row, answer in enumerate(trace.answers):
-        if trace.scores is not None:
-            table = _bars(trace.labels, trace.scores[row].float())
-            parts.append(f'<div class="pf-wide"><table>{table}</table></div>')
-        parts.append(f'<div class="pf-answer"><code class="pf-fold">{_text(answer, 400)}</code></div>')
-    return "".join(parts)
-
-
-def _bars(labels: Sequence[str], scores: torch.Tensor) -> str:
-    rows, shape = [], 'height="10" rx="2"'
-    for i in scores.topk(min(MOST_BARS, len(scores))).indices.tolist():
-        score = float(scores[i])
-        width = 320 * min(max(score, 0.0), 1.0)
-        bar = f'<rect class="pf-rail" {shape} width="320"/><rect class="pf-bar" {shape} width="{width:.1f}"/>'
-        rows.append(
-            f'<tr><td>{_text(labels[i], 40)}</td><td class="pf-n">{score:.6f}</td>'
-            f'<td><svg width="320" height="10">{bar}</svg></td></tr>'
-        )
-    left = len(scores) - MOST_BARS
-    return "".join(rows) + (f'<tr><td class="pf-soft">… {left:,} more labels</td></tr>' if left > 0 else "")
 
 
 # ---- Attention
@@ -261,16 +157,6 @@ def attention_view(
     text = " + ".join(title) if isinstance(title, tuple) else str(title)
     about = [f"{len(layers)} layers of {H} heads, {len(queries)} tokens", cut]
     # no "<" in the data, so that nothing in it can end the script
-    body = f"""<main>
-<h1>Attention</h1>
-<p><bdi>{_text(text)}</bdi> <span class="soft">{" · ".join(filter(None, about))}</span></p>
-<div class="choice layers" role="group" aria-label="Layer"><span class="name">layer</span></div>
-<div class="choice heads" role="group" aria-label="Head"><span class="name">head</span></div>
-<div class="figures"><div><svg class="lines" role="img" aria-label="Which token looks at which"></svg></div>
-<div><canvas class="map" role="img" aria-label="All weights of the head"></canvas><output></output></div></div>
-<p class="soft">Left: the tokens that look; right: what they look at; the stronger the line, the larger the weight.
-Point at a token for its weights, click to keep it. The map has a row for each token that looks; its shade is the
-square root of the weight.</p>
-</main>
-<script type="application/json" id="data">{json.dumps(data).replace("<", chr(92) + "u003c")}</script>"""
+    inert = json.dumps(data).replace("<", chr(92) + "u003c")
+    body = template("attention.html").render(title=text, about=" · ".join(filter(None, about)), data=inert)
     return Page("Attention", body, _asset("attention.css"), _asset("attention.js"))

@@ -41,13 +41,9 @@ class TextRankingPipeline(ManyRows):
         """A row for each query and document."""
         items = self.read_all(inputs)
         pairs = [(item["query"], document) for item in items for document in item["documents"]]
-        call = {
-            "truncation": truncation,
-            "max_length": max_length,
-            "padding": padding,
-            "return_tensors": return_tensors,
-        }
-        encoded = self.tokenise(pairs, **call)
+        encoded = self.tokenise(
+            pairs, truncation=truncation, max_length=max_length, padding=padding, return_tensors=return_tensors
+        )
         return Rows.of(encoded, items, [number for number, item in enumerate(items) for _ in item["documents"]])
 
     def parts(self, outputs: SequenceClassifierOutput, inputs: Rows) -> list[torch.Tensor]:
