@@ -92,7 +92,7 @@ class DebertaV2Config(Config):
             )
         if strange := set(self.position_terms) - {"c2p", "p2c"}:
             raise ValueError(f"pos_att_type may name c2p and p2c, got {', '.join(sorted(strange))}.")
-        if strange := set(words(self.norm_rel_ebd)) - {"none", "layer_norm"}:
+        if strange := set(parts(self.norm_rel_ebd)) - {"none", "layer_norm"}:
             raise ValueError(f"norm_rel_ebd must be 'none' or 'layer_norm', got {', '.join(sorted(strange))}.")
         if self.position_buckets == 1:
             raise ValueError("position_buckets must be at least 2, or below 1 for none, got 1.")
@@ -109,7 +109,7 @@ class DebertaV2Config(Config):
     @property
     def position_terms(self) -> list[str]:
         """pos_att_type as a list."""
-        return words("|".join(self.pos_att_type) if isinstance(self.pos_att_type, list) else self.pos_att_type or "")
+        return parts("|".join(self.pos_att_type) if isinstance(self.pos_att_type, list) else self.pos_att_type or "")
 
     @property
     def farthest(self) -> int:
@@ -127,7 +127,7 @@ class DebertaV2Config(Config):
         return {name: value for name, value in super().to_dict().items() if value is not None or name not in follow}
 
 
-def words(text: str) -> list[str]:
+def parts(text: str) -> list[str]:
     """The parts of "p2c|c2p"."""
     return [part.strip() for part in text.lower().split("|") if part.strip()]
 
@@ -148,13 +148,13 @@ def distance_rows(T: int, reach: int, config: DebertaV2Config, device: torch.dev
 
     Buckets: distances up to half their number have one each, those behind share them, the more the farther.
     """
-    # on the CPU in float64: whether a distance falls into the next bucket must not depend on the machine
+    # on the CPU in float64: in which bucket a distance falls must not depend on the device
     distance = torch.arange(1 - T, T)
     near = config.position_buckets // 2
     if near > 0 and config.farthest - 1 > near:
         far = distance.abs().clamp(min=near).double()
         steps = (far / near).log() * ((near - 1) / math.log((config.farthest - 1) / near))
-        bucket = near + (steps - 1e-9).ceil().long()
+        bucket = near + (steps - 1e-9).ceil().long()  # the last bit of a logarithm must not decide either
         distance = torch.where(distance.abs() <= near, distance, distance.sign() * bucket)
     return (distance.clamp(-reach, reach - 1) + reach).to(device)
 
@@ -227,16 +227,15 @@ class DebertaV2SelfAttention(nn.Module):
         if this.positions is None or this.rows is None or not (self.c2p or self.p2c):
             return None
         positions = self.pos_dropout(this.positions)
+        key, query = (self.key_proj, self.query_proj) if self.shared else (self.pos_key_proj, self.pos_query_proj)
 
-        def split(layer: nn.Linear | None) -> Tensor | None:
+        def split(layer: nn.Linear | None, asked: bool) -> Tensor | None:
             """[H, P, D]"""
-            if layer is None:
+            if layer is None or not asked:
                 return None
             return project(positions, layer)[0].view(len(positions), self.heads, -1).transpose(0, 1) * self.scale
 
-        key = (self.key_proj if self.c2p else None) if self.shared else self.pos_key_proj
-        query = (self.query_proj if self.p2c else None) if self.shared else self.pos_query_proj
-        return partial(position_scores, pos_k=split(key), pos_q=split(query), rows=this.rows)
+        return partial(position_scores, pos_k=split(key, self.c2p), pos_q=split(query, self.p2c), rows=this.rows)
 
     def forward(self, x: Tensor, this: Pass) -> Tensor:
         B, T, C = x.shape
@@ -313,7 +312,7 @@ class DebertaV2Conv(nn.Module):
             spaced = x.new_zeros(1, len(number) + gap * (len(mask.lengths) - 1), x.shape[2])
             x = spaced.index_copy(1, places, x)
         elif mask is not None:
-            x = x * real_tokens(mask)[..., None].to(x.dtype)
+            x = x.masked_fill(~real_tokens(mask)[..., None], 0.0)
         x = self.conv(x.transpose(1, 2)).transpose(1, 2)
         x = x if places is None else x[:, places]
         return self.LayerNorm(residual + self.act(self.dropout(x)))
@@ -322,14 +321,14 @@ class DebertaV2Conv(nn.Module):
 def real_tokens(mask: Tensor) -> Tensor:
     """[B, T] bool: the tokens that count in a mask [B, T], or that a query may see in one of 3 or 4 dimensions."""
     if mask.dim() == 4 and mask.is_floating_point():
-        mask = mask > torch.finfo(mask.dtype).min / 2
+        mask = mask > -1e3  # what is added to hide a token is -1e4 or less
     return mask.bool() if mask.dim() == 2 else mask.bool().flatten(1, -2).any(1)
 
 
 class DebertaV2Encoder(nn.Module):
     def __init__(self, config: DebertaV2Config):
         super().__init__()
-        C, normal = config.hidden_size, "layer_norm" in words(config.norm_rel_ebd)
+        C, normal = config.hidden_size, "layer_norm" in parts(config.norm_rel_ebd)
         self.layer = nn.ModuleList(DebertaV2Layer(config) for _ in range(config.num_hidden_layers))
         self.rel_embeddings = nn.Embedding(2 * config.span, C) if config.relative_attention else None
         self.LayerNorm = nn.LayerNorm(C, eps=config.layer_norm_eps) if normal else None
