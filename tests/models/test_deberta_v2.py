@@ -124,7 +124,9 @@ def test_sequences_of_a_packed_batch_do_not_touch(size):
             torch.testing.assert_close(model(ids, Packed(LENGTHS)).last_hidden_state, alone, **CLOSE)
         model.set_attn_implementation("sdpa")
         shown = model(ids, Packed(LENGTHS), output_attentions=True)
-        model.prepare()
+        if model.prepare():
+            layer = model.encoder.layer[0].attention.self
+            assert layer.query_proj.product is layer.key_proj.product is not layer.value_proj.product
         torch.testing.assert_close(model(ids, Packed(LENGTHS)).last_hidden_state, alone, **CLOSE)
     torch.testing.assert_close(shown.last_hidden_state, alone, **CLOSE)
     assert shown.attentions[0].shape == (1, 4, 25, 25) and (shown.attentions[0][0, :, 7:9, 9:] == 0).all()

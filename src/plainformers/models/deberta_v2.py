@@ -227,20 +227,18 @@ class DebertaV2SelfAttention(nn.Module):
         if this.positions is None or this.rows is None or not (self.c2p or self.p2c):
             return None
         positions = self.pos_dropout(this.positions)
-        key, query = (self.key_proj, self.query_proj) if self.shared else (self.pos_key_proj, self.pos_query_proj)
-
-        def split(layer: nn.Linear | None, asked: bool) -> Tensor | None:
-            """[H, P, D]"""
-            if layer is None or not asked:
-                return None
-            return project(positions, layer)[0].view(len(positions), self.heads, -1).transpose(0, 1) * self.scale
-
-        return partial(position_scores, pos_k=split(key, self.c2p), pos_q=split(query, self.p2c), rows=this.rows)
+        query, key = (self.query_proj, self.key_proj) if self.shared else (self.pos_query_proj, self.pos_key_proj)
+        layers = [layer for layer, asked in ((query, self.p2c), (key, self.c2p)) if asked and layer is not None]
+        projected = project(positions, *layers)
+        split = [y.view(len(positions), self.heads, -1).transpose(0, 1) * self.scale for y in projected]  # [H, P, D]
+        pos_q, pos_k = split[0] if self.p2c else None, split[-1] if self.c2p else None
+        return partial(position_scores, pos_k=pos_k, pos_q=pos_q, rows=this.rows)
 
     def forward(self, x: Tensor, this: Pass) -> Tensor:
         B, T, C = x.shape
-        layers = (self.query_proj, self.key_proj, self.value_proj)
-        q, k, v = (y.view(B, T, self.heads, -1).transpose(1, 2) for y in project(x, *layers))
+        # apart from the values, since relative positions may go through the first two as well
+        projected = (*project(x, self.query_proj, self.key_proj), *project(x, self.value_proj))
+        q, k, v = (y.view(B, T, self.heads, -1).transpose(1, 2) for y in projected)
         dropout = self.dropout if self.training else 0.0
         x = this.attend(q, k, v, scale=self.scale, dropout=dropout, bias=self.bias(this))  # [B, H, T, D]
         return x.transpose(1, 2).reshape(B, T, C)
@@ -427,6 +425,7 @@ class DebertaV2PreTrainedModel(Model):
     # gamma and beta: checkpoints written before 2019; position_ids: a buffer of Transformers before 4.31
     renames = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"), (r"embeddings\.position_ids$", None))
     prepared = r"encoder\.layer\.\d+\.|embed_proj"
+    together = r"\.attention\.self\.(query|key)_proj$"
     may_be_new = (
         *(r"^pooler\.", r"^classifier\.", r"^qa_outputs\.", r"^cls\."),
         *(r"^lm_predictions\.", r"^mask_predictions\."),
