@@ -161,3 +161,29 @@ def test_every_packed_sequence_takes_its_part_of_the_bias():
     for kernel in ("eager", "sdpa", "varlen"):
         attend = bind_attention(kernel, Q=9, K=9, causal=False, mask=mask, device=CPU)
         torch.testing.assert_close(attend(q, k, v, scale=0.5, bias=bias), want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_bias_may_be_a_function_of_queries_and_keys(padded):
+    """Of each sequence for itself, wherever it stands and with whatever others it goes."""
+
+    def bias(q, k):
+        n = torch.arange(q.shape[2])
+        return (q.sum(-1)[..., None] * k.mean(-1)[..., None, :]) + (n[:, None] - n).sign()
+
+    q, k, v = qkv(B=1, Q=9, K=9)
+    mask = Packed((2, 2, 1, 4))
+    parts = list(zip(*(x.split(mask.lengths, 2) for x in (q, k, v)), strict=True))
+    want = [(q_ @ k_.mT * 0.5 + bias(q_, k_)).softmax(-1) @ v_ for q_, k_, v_ in parts]
+    if padded:
+        rows = zip(*parts[:2], strict=True)
+        wide = [torch.nn.functional.pad(torch.cat(pair), (0, 0, 0, 3), value=7.0) for pair in rows]
+        mask = torch.tensor([[1, 1, 0, 0, 0]] * 2)
+        for kernel in ("eager", "sdpa"):
+            attend = bind_attention(kernel, Q=5, K=5, causal=False, mask=mask, device=CPU)
+            got = attend(*wide, scale=0.5, bias=bias)[:, :, :2]
+            torch.testing.assert_close(got, torch.cat(want[:2]), atol=1e-5, rtol=1e-5)
+        return
+    for kernel in ("eager", "sdpa", "varlen"):
+        attend = bind_attention(kernel, Q=9, K=9, causal=False, mask=mask, device=CPU)
+        torch.testing.assert_close(attend(q, k, v, scale=0.5, bias=bias), torch.cat(want, 2), atol=1e-5, rtol=1e-5)

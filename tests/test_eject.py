@@ -149,7 +149,7 @@ def test_the_stand_in_has_all_that_the_families_set(model_type):
 
 def test_unknown_model_types():
     with pytest.raises(
-        ValueError, match=r"no model type 'brt'. Did you mean 'bert'\? There are .*bert, camembert, distilbert"
+        ValueError, match=r"no model type 'brt'. Did you mean 'bert'\? There are .*bert, camembert, .*distilbert"
     ):
         eject("brt")
 
@@ -310,7 +310,7 @@ def make_case(row, head, folder):
     if head == row.heads[0]:
         L, H = (2, 4)
         heads = {"head_mask": draw("heads", (L, H)) + 1}
-        for kernel in ("sdpa", "eager"):
+        for kernel in ("sdpa", "eager") if "head_mask" in inspect.signature(kind.forward).parameters else ():
             variants[f"head-mask-{kernel}"] = plain | heads, {"kernel": kernel}
         if head == "base":
             T = plain["input_ids"].shape[1]

@@ -41,6 +41,16 @@ from .models.bert import (
     BertModel as BertModel,
     BertPreTrainedModel as BertPreTrainedModel,
 )
+from .models.deberta_v2 import (
+    DebertaV2Config as DebertaV2Config,
+    DebertaV2ForMaskedLM as DebertaV2ForMaskedLM,
+    DebertaV2ForMultipleChoice as DebertaV2ForMultipleChoice,
+    DebertaV2ForQuestionAnswering as DebertaV2ForQuestionAnswering,
+    DebertaV2ForSequenceClassification as DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification as DebertaV2ForTokenClassification,
+    DebertaV2Model as DebertaV2Model,
+    DebertaV2PreTrainedModel as DebertaV2PreTrainedModel,
+)
 from .models.distilbert import (
     DistilBertConfig as DistilBertConfig,
     DistilBertForMaskedLM as DistilBertForMaskedLM,

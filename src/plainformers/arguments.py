@@ -110,7 +110,7 @@ def explain(config: Any, given: dict[str, Any], error: str) -> str | None:
     )
     for name, field, what in limits:
         ids, size = given.get(name), getattr(config, field, None)
-        if isinstance(ids, Tensor) and not ids.is_floating_point() and size is not None:
+        if isinstance(ids, Tensor) and not ids.is_floating_point() and size:
             outside = ((ids < 0) | (ids >= size)).nonzero()
             if len(outside):
                 where = outside[0].tolist()

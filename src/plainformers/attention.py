@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Bias = Tensor | Callable[[Tensor, Tensor], Tensor] | None
+
 
 class Attend(Protocol):
     def __call__(
@@ -25,7 +27,7 @@ class Attend(Protocol):
         scale: float,
         dropout: float = 0.0,
         head_mask: Tensor | None = None,
-        bias: Tensor | None = None,
+        bias: Bias = None,
     ) -> Tensor:
         """q [B, H, Q, D]; k, v [B, G, K, D] -> [B, H, Q, D].
 
@@ -33,6 +35,7 @@ class Attend(Protocol):
         head_mask: [H], what each head's weights are multiplied with.
         bias: added to the scaled scores, [1 or B, 1 or H, Q, K]. In a packed batch it is [1, 1 or H, N, N], N tokens of
         the longest sequence: every sequence takes its first rows and columns, so it may depend on positions only.
+        Or a function of q and k: a packed batch calls it for sequences of one length, [S, H, n, D], or for its row.
         """
         ...
 
@@ -141,13 +144,15 @@ def eager_attention(
     scale: float,
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
-    bias: Tensor | None = None,
+    bias: Bias = None,
     record: list[Tensor] | None = None,
 ) -> Tensor:
     """The formula, step by step; appends the weights [B, H, Q, K] to `record`."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = q @ k.transpose(-1, -2) * scale
-    if bias is not None and mask.lengths is not None:
+    if callable(bias):  # a distance within a sequence is the same within the row
+        bias = bias(q, k)
+    elif bias is not None and mask.lengths is not None:
         place = torch.cat([torch.arange(n, device=bias.device) for n in mask.lengths])
         bias = bias[..., place[:, None], place]
     if bias is not None:
@@ -173,11 +178,12 @@ def sdpa_attention(
     scale: float,
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
-    bias: Tensor | None = None,
+    bias: Bias = None,
 ) -> Tensor:
     dense, causal = mask
     if dense is not None and dense.is_floating_point():
         dense = dense.to(q.dtype)
+    bias = bias(q, k) if callable(bias) else bias
     if bias is not None:
         if causal:
             dense, causal = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(), False
@@ -211,7 +217,7 @@ def varlen_attention(
     scale: float,
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
-    bias: Tensor | None = None,
+    bias: Bias = None,
 ) -> Tensor:
     """The sequences of a packed batch for themselves, those of one length that stand together at once.
 
@@ -223,7 +229,7 @@ def varlen_attention(
         # [1, H, S n, D] -> [S, H, n, D]: views, since memory lies as [T, H, D]
         parts_of = (x[0, :, start:end].unflatten(1, (-1, n)).transpose(0, 1) for x in (q, k, v))
         inner = sdpa_mask(Span(n, n, mask.causal, mask.window, q.device), None)
-        own = None if bias is None else bias[..., :n, :n]
+        own = bias[..., :n, :n] if isinstance(bias, Tensor) else bias
         x = sdpa_attention(*parts_of, mask=inner, scale=scale, dropout=dropout, head_mask=head_mask, bias=own)
         parts.append(x.transpose(1, 2).flatten(0, 1))  # [S n, H, D]
         start = end

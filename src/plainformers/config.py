@@ -84,10 +84,10 @@ def read_labels(labels: Any) -> dict[int, str]:
 
 def wrong_size(name: str, value: int) -> str | None:
     """What is wrong with a whole number, by the name of its field."""
-    if not re.search(r"(_size|_layers?|_heads|_embeddings|_positions|_experts|^dim|_dim)$", name):
+    if not re.search(r"(_size|_layers?|_heads|_embeddings|(?<!relative)_positions|_experts|^dim|_dim)$", name):
         return None if abs(value) < 2**63 else f"{name} must be a 64-bit number, got {value!r:.40}"
     most = MOST_LAYERS if counts_modules(name) else 2**31 - 1
-    least = 0 if counts_modules(name) or re.search(r"^type_|^chunk|_(embeddings|positions)$", name) else 1
+    least = 0 if counts_modules(name) or re.search(r"^type_|^chunk|^conv_|_(embeddings|positions)$", name) else 1
     return None if least <= value <= most else f"{name} must be between {least} and {most}, got {value!r:.40}"
 
 

@@ -225,7 +225,7 @@ class Model(nn.Module):
         check_counts(config, shards)
         dtype = checkpoint_dtype(as_dtype(dtype), config, shards, device)
         model = cls._on_meta(config, arguments)
-        renames = (*(key_mapping or {}).items(), *cls.renames)
+        renames = (*(key_mapping or {}).items(), *model.renames)
         in_file = [tensor for shard in shards for tensor in shard.shapes]
         expected = set(model.state_dict())
         matched, unexpected = match_names(in_file, expected, cls.base_model_prefix, renames)

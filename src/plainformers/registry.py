@@ -39,6 +39,7 @@ _ROBERTA = f"base causal-lm masked-lm {_COMMON}"
 MODELS: dict[str, Entry] = {
     "albert": _entry("albert", "Albert", f"base pretraining masked-lm {_COMMON}"),
     "bert": _entry("bert", "Bert", f"base pretraining masked-lm next-sentence {_COMMON}", causal_lm="BertLMHeadModel"),
+    "deberta-v2": _entry("deberta_v2", "DebertaV2", f"base masked-lm {_COMMON}", pretraining="DebertaV2ForMaskedLM"),
     "distilbert": _entry("distilbert", "DistilBert", f"base masked-lm {_COMMON}", pretraining="DistilBertForMaskedLM"),
     "electra": _entry("electra", "Electra", f"base pretraining causal-lm masked-lm {_COMMON}"),
     "mpnet": _entry("mpnet", "MPNet", f"base masked-lm {_COMMON}"),
@@ -49,9 +50,9 @@ MODELS: dict[str, Entry] = {
 
 # model_type -> the tokenizer class for folders whose tokenizer files name none
 _TOKENIZERS = """
-albert=Albert bart=Bart bert=Bert camembert=Camembert convbert=ConvBert distilbert=DistilBert electra=Electra
-gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpnet=MPNet roberta=Roberta
-squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta
+albert=Albert bart=Bart bert=Bert camembert=Camembert convbert=ConvBert deberta-v2=DebertaV2 distilbert=DistilBert
+electra=Electra gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpnet=MPNet
+roberta=Roberta squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta
 """
 TOKENIZERS = {pair.partition("=")[0]: f"{pair.partition('=')[2]}Tokenizer" for pair in _TOKENIZERS.split()}
 

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-PREFIXES = ("bert", "distilbert", "roberta", "albert", "electra", "mpnet")  # base_model_prefix of every family
+PREFIXES = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "albert",
+    "electra",
+    "mpnet",
+    "deberta",
+)  # base_model_prefix of every family
 NORMS = r"(LayerNorm|[Ll]ayer_norm)\.weight$"
 SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
@@ -59,6 +67,8 @@ class Row:
     decoder: bool = False
     cross: bool = False  # reads an encoder's output
     head_mask: bool = False  # compared under a head mask too, with the last version that honoured one
+    # answers without padding: its logits count in their loss, and those of the reference's padding are others than ours
+    full_answers: bool = False
 
 
 ROBERTA_HEADS = tuple(h for h in BERT_HEADS if h not in ("pretraining", "next-sentence"))
@@ -70,6 +80,10 @@ ELECTRA_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sent
 MPNET = {k: v for k, v in BERT.items() if k != "type_vocab_size"}
 MPNET |= {"max_position_embeddings": 14, "pad_token_id": 1, "num_labels": 3}
 ALBERT_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sentence"))
+# few buckets, so that distances within 6 tokens share some
+DEBERTA = BERT | {"relative_attention": True, "position_biased_input": False, "type_vocab_size": 0, "num_labels": 3}
+DEBERTA_V3 = DEBERTA | {"pos_att_type": "p2c|c2p", "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+DEBERTA_V3 |= {"position_buckets": 4, "max_relative_positions": -1}
 
 ROWS = (
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
@@ -168,6 +182,49 @@ ROWS = (
     ),
     Row("mpnet", "mpnet", MPNET, DISTILBERT_HEADS, "sentence-transformers/all-mpnet-base-v2"),
     Row(
+        "deberta-v2",
+        "deberta-v2",
+        DEBERTA_V3,
+        DISTILBERT_HEADS,
+        "microsoft/deberta-v3-base",
+        full_answers=True,
+    ),
+    Row(
+        "deberta-v2-convolution",
+        "deberta-v2",
+        DEBERTA_V3 | {"conv_kernel_size": 3, "conv_act": "gelu", "attention_head_size": 4},
+        ("base", "masked-lm", "sequence-classification", "multiple-choice"),
+        "microsoft/deberta-v2-xlarge",
+    ),
+    Row(
+        "deberta-v2-own-projections",
+        "deberta-v2",
+        DEBERTA
+        | {"pos_att_type": ["c2p", "p2c"], "max_relative_positions": 3, "legacy": False, "hidden_act": "relu"}
+        | {"conv_kernel_size": 5, "conv_groups": 2, "pooler_hidden_act": "tanh", "cls_dropout": 0.2},
+        ("base", "masked-lm", "sequence-classification"),
+        "hf-internal-testing/tiny-random-DebertaV2Model",
+    ),
+    Row(
+        "deberta-v2-one-term",
+        "deberta-v2",
+        DEBERTA_V3
+        | {"pos_att_type": ["p2c"], "share_att_key": False, "position_biased_input": True}
+        | {"num_labels": 1, "problem_type": "regression"},
+        ("base", "sequence-classification"),
+        "cross-encoder/nli-deberta-v3-base",
+    ),
+    Row(
+        "deberta-v2-absolute",
+        "deberta-v2",
+        DEBERTA
+        | {"relative_attention": False, "position_biased_input": True, "pos_att_type": ["c2p"], "type_vocab_size": 2}
+        | {"embedding_size": 10, "tie_word_embeddings": False, "norm_rel_ebd": "none"},
+        ("base", "masked-lm", "token-classification", "question-answering"),
+        "hf-internal-testing/tiny-random-DebertaV2ForMaskedLM",
+        full_answers=True,
+    ),
+    Row(
         "distilbert",
         "distilbert",
         DISTILBERT | {"num_labels": 2},
@@ -226,6 +283,8 @@ def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
     """A batch padded on the right, and labels."""
     choices = 2 if head == "multiple-choice" else 1
     lengths = LENGTHS * choices
+    if row.full_answers and head == "question-answering":
+        lengths = (max(lengths),) * len(lengths)
     B, T, V = len(lengths), max(lengths), row.config["vocab_size"]
     mask = (torch.arange(T)[None] < torch.tensor(lengths)[:, None]).long()
     padding = row.config.get("pad_token_id", 0)
