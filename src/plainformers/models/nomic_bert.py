@@ -199,7 +199,8 @@ class NomicBertMLP(nn.Module):
         self.act = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return project(project(x, self.fc11)[0] * activate(self.fc12, self.act, x), self.fc2)[0]
+        x, gate = project(x, self.fc11, self.fc12)
+        return project(x * self.act(gate), self.fc2)[0]
 
 
 class NomicBertLayer(nn.Module):
@@ -283,6 +284,7 @@ class NomicBertPreTrainedModel(Model):
     # bert: where the heads of the published code keep the base model; inv_freq: a buffer of its first version
     renames = ((r"^bert\.", "nomic_bert."), (r"\.inv_freq$", None))
     prepared = r"encoder\.layers\.\d+\."
+    together = r"\.mlp\.fc1[12]$"
     # its masked language models lack the biases of the head, which then are zero
     may_be_new = (r"^(nomic_bert\.)?pooler\.", r"^classifier\.", r"^cls\.")
 
