@@ -20,7 +20,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MODEL_FILES = [path for path in sorted((PACKAGE / "models").glob("*.py")) if path.stem != "__init__"]
 SHARED = [path for path in FILES if path not in MODEL_FILES]
 
-LEAVES = {"attention", "linear", "sequences", "losses", "cache", "activations", "outputs", "batching", "arguments"}
+LEAVES = {
+    *("attention", "linear", "sequences", "losses", "cache", "activations", "outputs", "batching", "arguments"),
+    "rope",
+}
 # module -> the modules of this package that it may import; what stands in no row may import anything but a model file
 MAY_IMPORT = {
     **dict.fromkeys(LEAVES | {"registry", "aliases", "logging", "hub"}, set()),

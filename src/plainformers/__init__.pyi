@@ -73,6 +73,16 @@ from .models.electra import (
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
 )
+from .models.modernbert import (
+    ModernBertConfig as ModernBertConfig,
+    ModernBertForMaskedLM as ModernBertForMaskedLM,
+    ModernBertForMultipleChoice as ModernBertForMultipleChoice,
+    ModernBertForQuestionAnswering as ModernBertForQuestionAnswering,
+    ModernBertForSequenceClassification as ModernBertForSequenceClassification,
+    ModernBertForTokenClassification as ModernBertForTokenClassification,
+    ModernBertModel as ModernBertModel,
+    ModernBertPreTrainedModel as ModernBertPreTrainedModel,
+)
 from .models.mpnet import (
     MPNetConfig as MPNetConfig,
     MPNetForMaskedLM as MPNetForMaskedLM,
@@ -82,6 +92,14 @@ from .models.mpnet import (
     MPNetForTokenClassification as MPNetForTokenClassification,
     MPNetModel as MPNetModel,
     MPNetPreTrainedModel as MPNetPreTrainedModel,
+)
+from .models.nomic_bert import (
+    NomicBertConfig as NomicBertConfig,
+    NomicBertForMaskedLM as NomicBertForMaskedLM,
+    NomicBertForSequenceClassification as NomicBertForSequenceClassification,
+    NomicBertForTokenClassification as NomicBertForTokenClassification,
+    NomicBertModel as NomicBertModel,
+    NomicBertPreTrainedModel as NomicBertPreTrainedModel,
 )
 from .models.roberta import (
     CamembertConfig as CamembertConfig,

@@ -158,8 +158,9 @@ class Config:
             names = read_labels(given["id2label"])
             if len(names) != given["num_labels"]:
                 raise ValueError(f"num_labels is {given['num_labels']!r}, but id2label names {len(names)} labels.")
-        # setting the one makes the other: the names after their number, and their inverse last
-        order = {"num_labels": 0, "id2label": 2, "label2id": 3}
+        # setting the one makes the other: the names after their number, and their inverse last; so newer spellings
+        newer = ("rope_parameters", "rope_scaling", "layer_types", "id2label")
+        order = {"num_labels": 0, **dict.fromkeys(newer, 2), "label2id": 3}
         for name in sorted(given, key=lambda name: order.get(name, 1)):
             if name != "num_labels" or given[name] is not None:
                 setattr(self, name, given[name])

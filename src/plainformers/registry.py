@@ -42,7 +42,9 @@ MODELS: dict[str, Entry] = {
     "deberta-v2": _entry("deberta_v2", "DebertaV2", f"base masked-lm {_COMMON}", pretraining="DebertaV2ForMaskedLM"),
     "distilbert": _entry("distilbert", "DistilBert", f"base masked-lm {_COMMON}", pretraining="DistilBertForMaskedLM"),
     "electra": _entry("electra", "Electra", f"base pretraining causal-lm masked-lm {_COMMON}"),
+    "modernbert": _entry("modernbert", "ModernBert", f"base masked-lm {_COMMON}"),
     "mpnet": _entry("mpnet", "MPNet", f"base masked-lm {_COMMON}"),
+    "nomic_bert": _entry("nomic_bert", "NomicBert", "base masked-lm sequence-classification token-classification"),
     "roberta": _entry("roberta", "Roberta", _ROBERTA),
     "xlm-roberta": _entry("roberta", "XLMRoberta", _ROBERTA),
     "camembert": _entry("roberta", "Camembert", _ROBERTA),
@@ -51,7 +53,7 @@ MODELS: dict[str, Entry] = {
 # model_type -> the tokenizer class for folders whose tokenizer files name none
 _TOKENIZERS = """
 albert=Albert bart=Bart bert=Bert camembert=Camembert convbert=ConvBert deberta-v2=DebertaV2 distilbert=DistilBert
-electra=Electra gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpnet=MPNet
+electra=Electra gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpnet=MPNet nomic_bert=Bert
 roberta=Roberta squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta
 """
 TOKENIZERS = {pair.partition("=")[0]: f"{pair.partition('=')[2]}Tokenizer" for pair in _TOKENIZERS.split()}

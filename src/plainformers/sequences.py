@@ -89,7 +89,7 @@ def mean_tokens(x: Tensor, mask: Mask) -> Tensor:
     """[B, C]: the mean over the real tokens of each sequence of x [B, T, C]."""
     if isinstance(mask, Packed):
         return torch.stack([part.mean(0) for part in x[0].split(mask.lengths)])
-    if mask is None:
+    if mask is None or mask.dim() != 2:
         return x.mean(1)
     weights = mask[..., None].to(x.dtype)
     return (x * weights).sum(1) / weights.sum(1).clamp(min=1)

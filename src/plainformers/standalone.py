@@ -47,7 +47,8 @@ class Config:
 
     def update(self, given: dict[str, Any]) -> None:
         # num_labels makes id2label, which makes label2id; what is given counts more than what is made
-        for name in sorted(given, key=lambda name: (name != "num_labels", name)):
+        newer = ("layer_types", "rope_parameters", "rope_scaling")  # spellings that count more than older ones
+        for name in sorted(given, key=lambda name: (name != "num_labels", name in newer, name)):
             setattr(self, name, given[name])
         self.validate()
 

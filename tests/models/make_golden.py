@@ -11,8 +11,18 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
-from zoo import ROWS, Row, config_for, draw, draw_weight, flatten_outputs, make_inputs, summarise_gradients
+from safetensors.torch import load_file, save_file
+from zoo import (
+    ROWS,
+    Row,
+    config_for,
+    draw,
+    draw_weight,
+    flatten_outputs,
+    make_inputs,
+    summarise,
+    summarise_gradients,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))  # version 4's environment lacks the package
 from plainformers.registry import MODELS  # noqa: E402
@@ -56,6 +66,18 @@ class safe_names:
         return False
 
 
+def gradients(model, weights) -> dict[str, torch.Tensor]:
+    """As summarise_gradients, but in published names where the reference has others in memory."""
+    if weights.keys() <= dict(model.named_parameters()).keys():
+        return summarise_gradients(model)
+    for parameter in model.parameters():  # saved like weights, they are renamed like weights
+        parameter.data = torch.full_like(parameter, torch.nan) if parameter.grad is None else parameter.grad
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        saved = load_file(f"{folder}/model.safetensors")
+    return dict(summarise(name, value) for name, value in saved.items() if not value.isnan().any())
+
+
 def golden(row: Row) -> None:
     tensors, published = {}, {}
     for head in row.heads:
@@ -69,7 +91,7 @@ def golden(row: Row) -> None:
         tensors |= {f"{head}/{name}": value for name, value in flatten_outputs(out).items()}
         if "loss" in out:
             out.loss.backward()
-            tensors |= {f"{head}/{name}": value for name, value in summarise_gradients(model).items()}
+            tensors |= {f"{head}/{name}": value for name, value in gradients(model, weights).items()}
     metadata = {"reference": f"transformers {transformers.__version__}", "published": json.dumps(published)}
     save_file(tensors, GOLDEN / f"{row.name}.safetensors", metadata=metadata)
     print(row.name, len(tensors), "tensors", (GOLDEN / f"{row.name}.safetensors").stat().st_size, "bytes")

@@ -13,16 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-PREFIXES = (
-    "bert",
-    "distilbert",
-    "roberta",
-    "albert",
-    "electra",
-    "mpnet",
-    "deberta",
-)  # base_model_prefix of every family
-NORMS = r"(LayerNorm|[Ll]ayer_norm)\.weight$"
+# base_model_prefix of every family
+PREFIXES = ("bert", "distilbert", "roberta", "albert", "electra", "mpnet", "deberta", "model", "nomic_bert")
+NORMS = r"(LayerNorm|[Ll]ayer_norm|norm\d?|emb_ln)\.weight$"
 SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
 BERT_HEADS = (
@@ -69,6 +62,8 @@ class Row:
     head_mask: bool = False  # compared under a head mask too, with the last version that honoured one
     # answers without padding: its logits count in their loss, and those of the reference's padding are others than ours
     full_answers: bool = False
+    # names of linear layers -> deviation of their weights at an initializer_range of 0.5, where that is another
+    drawn: tuple[tuple[str, float], ...] = ()
 
 
 ROBERTA_HEADS = tuple(h for h in BERT_HEADS if h not in ("pretraining", "next-sentence"))
@@ -84,6 +79,23 @@ ALBERT_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sente
 DEBERTA = BERT | {"relative_attention": True, "position_biased_input": False, "type_vocab_size": 0, "num_labels": 3}
 DEBERTA_V3 = DEBERTA | {"pos_att_type": "p2c|c2p", "share_att_key": True, "norm_rel_ebd": "layer_norm"}
 DEBERTA_V3 |= {"position_buckets": 4, "max_relative_positions": -1}
+
+MODERNBERT = {
+    "vocab_size": 61,
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 12,
+    "pad_token_id": 0,
+    "num_labels": 3,
+    "norm_eps": 1e-3,
+    "local_attention": 4,  # two tokens to each side, of inputs of six
+}
+# drawn within two deviations, and less where they are summed up
+MODERNBERT_DRAWN = ((r"(Wo|dense)$", 0.44 / 8**0.5), (r"classifier$", 0.22), ("", 0.44))
+NOMIC = {k: v for k, v in BERT.items() if k != "max_position_embeddings"} | {"num_labels": 3, "hidden_act": "silu"}
+NOMIC_HEADS = ("base", "masked-lm", "sequence-classification", "token-classification")
 
 ROWS = (
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
@@ -179,6 +191,67 @@ ROWS = (
         ("causal-lm",),
         "google/electra-small-generator",
         decoder=True,
+    ),
+    Row(
+        "modernbert",
+        "modernbert",
+        MODERNBERT | {"global_attn_every_n_layers": 3, "global_rope_theta": 1000.0, "local_rope_theta": 50.0},
+        DISTILBERT_HEADS,
+        "Alibaba-NLP/gte-modernbert-base",
+        drawn=MODERNBERT_DRAWN,
+    ),
+    Row(
+        "modernbert-mean-biases",
+        "modernbert",
+        MODERNBERT
+        | dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True)
+        | {"hidden_activation": "gelu_new", "classifier_activation": "relu", "classifier_pooling": "mean"}
+        | {"layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention"]}
+        | {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 20.0},
+            }
+        },
+        ("base", "masked-lm", "sequence-classification", "multiple-choice", "token-classification"),
+        "answerdotai/ModernBERT-base",  # the pooling; biases and the other spelling are of models of one's own
+        drawn=MODERNBERT_DRAWN,
+    ),
+    Row(
+        "modernbert-sparse-untied",
+        "modernbert",
+        MODERNBERT
+        | {"sparse_prediction": True, "decoder_bias": False, "tie_word_embeddings": False, "local_attention": 3}
+        | {"global_attn_every_n_layers": 2},
+        ("masked-lm",),
+        "answerdotai/ModernBERT-large",
+        drawn=((r"decoder$", 0.44 / 8**0.5), *MODERNBERT_DRAWN),
+    ),
+    Row(
+        "nomic_bert",
+        "nomic_bert",
+        NOMIC | {"max_position_embeddings": 12},
+        NOMIC_HEADS,
+        "nomic-ai/nomic-bert-2048",
+    ),
+    Row(  # both spellings in one file, as published since Transformers 5
+        "nomic_bert-published",
+        "nomic_bert",
+        NOMIC
+        | {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_inner": 24, "layer_norm_epsilon": 1e-3}
+        | {"n_positions": 48, "max_position_embeddings": 12, "max_trained_positions": 12}
+        | {"activation_function": "swiglu", "rotary_emb_base": 50, "rotary_emb_fraction": 1.0, "prenorm": False}
+        | {"rotary_emb_interleaved": False, "rotary_emb_scale_base": None, "rotary_scaling_factor": None}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}, "classifier_dropout": 0.2},
+        NOMIC_HEADS,
+        "nomic-ai/nomic-embed-text-v1.5",
+    ),
+    Row(
+        "nomic_bert-gelu-untied",
+        "nomic_bert",
+        NOMIC | {"hidden_act": "gelu", "head_dim": 6, "type_vocab_size": 3, "tie_word_embeddings": False},
+        ("base", "masked-lm"),
+        "nomic-ai/nomic-bert-2048",
     ),
     Row("mpnet", "mpnet", MPNET, DISTILBERT_HEADS, "sentence-transformers/all-mpnet-base-v2"),
     Row(
@@ -345,10 +418,10 @@ def summarise_gradients(model: torch.nn.Module, every: bool = False) -> dict[str
 
     every: under each of its names; the libraries need not agree on which of them is the first.
     """
-    return {
-        f"gradient.{name}": torch.stack(
-            [p.grad.norm(), (p.grad * draw(f"direction {name}", tuple(p.shape), 1.0)).sum()]
-        )
-        for name, p in model.named_parameters(remove_duplicate=not every)
-        if p.grad is not None
-    }
+    named = model.named_parameters(remove_duplicate=not every)
+    return dict(summarise(name, p.grad) for name, p in named if p.grad is not None)
+
+
+def summarise(name: str, gradient: torch.Tensor) -> tuple[str, torch.Tensor]:
+    direction = draw(f"direction {name}", tuple(gradient.shape), 1.0)
+    return f"gradient.{name}", torch.stack([gradient.norm(), (gradient * direction).sum()])
