@@ -382,6 +382,7 @@ def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Te
 def activation(name: str) -> Callable[[Tensor], Tensor]:
     """The function that a config's name stands for."""
     known = {"gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"), "relu": F.relu, "silu": F.silu}
+    known["tanh"] = torch.tanh
     if name not in known:
         raise ValueError(f"The config asks for the activation {name!r}; known are {', '.join(known)}. Add it here.")
     return known[name]
