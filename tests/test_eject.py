@@ -303,7 +303,7 @@ def make_case(row, head, folder):
         heads = {"head_mask": draw("heads", (L, H)) + 1}
         for kernel in ("sdpa", "eager"):
             variants[f"head-mask-{kernel}"] = plain | heads, {"kernel": kernel}
-        if head == "base":
+        if head == "base" and not {"mems", "perm_mask"} & {*row.extra}:  # they go with a mask of tokens
             T = plain["input_ids"].shape[1]
             square = draw("square", (3, T, T)) + torch.eye(T) > 0
             for name, mask in {"3-D": square, "4-D": square[:, None], "float": draw("added", (3, 1, T, T))}.items():

@@ -297,7 +297,7 @@ def draw_ids(name: str, shape: tuple[int, ...], low: int, high: int) -> torch.Te
 
 LENGTHS = (6, 4, 5)  # tokens of the sequences of a batch
 PER_TOKEN = {"input_ids", "attention_mask", "token_type_ids", "p_mask"}  # [..., T]
-SQUARE = ("perm_mask",)  # [B, T, T]
+BY_PLACE = PER_TOKEN | {"perm_mask", "target_mapping"}  # [B, T, T], [B, P, T]
 
 
 def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
@@ -352,14 +352,11 @@ def turn(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     masks = inputs["attention_mask"].flatten(0, -2)
     steps = [int((one == 0).sum()) * (1 if one[0] else -1) for one in masks]
     turned = dict(inputs)
-    for name, value in inputs.items():
-        if name in PER_TOKEN:
-            rows = [one.roll(step) for one, step in zip(value.flatten(0, -2), steps, strict=True)]
-            turned[name] = torch.stack(rows).view(value.shape)
-        elif name in ("perm_mask", "target_mapping"):
-            rows = [one.roll(step, -1) for one, step in zip(value, steps, strict=True)]
-            rows = [one.roll(step, 0) if name in SQUARE else one for one, step in zip(rows, steps, strict=True)]
-            turned[name] = torch.stack(rows)
+    for name in BY_PLACE & inputs.keys():
+        value = inputs[name].flatten(0, -2) if name in PER_TOKEN else inputs[name]
+        dims = (0, 1) if name == "perm_mask" else (-1,)
+        rows = [one.roll([step] * len(dims), dims) for one, step in zip(value, steps, strict=True)]
+        turned[name] = torch.stack(rows).view(inputs[name].shape)
     return turned
 
 
@@ -370,9 +367,8 @@ def take_row(inputs: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]
         if name == "mems":
             alone[name] = value[:, :, i : i + 1]
         elif name != "attention_mask":
-            value = value[i : i + 1]
-            value = value[..., real] if name in PER_TOKEN or name in ("perm_mask", "target_mapping") else value
-            alone[name] = value[:, real] if name in SQUARE else value
+            value = value[i : i + 1, real] if name == "perm_mask" else value[i : i + 1]
+            alone[name] = value[..., real] if name in BY_PLACE else value
     return alone
 
 

@@ -9,7 +9,8 @@ The content stream holds what stands at each place. With target_mapping there is
 each prediction what can be known of its place from elsewhere. The tokenizer pads on the left and puts <cls> at the end.
 Different from Transformers: classifiers read the last real token, so padding on the right changes nothing; the summary
 "mean" counts real tokens; padding is no candidate for an answer; with mems, attention_mask may cover the memory too,
-and distances count real tokens; head_mask is honoured; the dropout of positions is one for all sequences of a batch.
+and distances count real tokens; a prediction that may see nothing sees nothing, not everything; head_mask is honoured;
+the dropout of positions is one for all sequences of a batch.
 """
 
 import functools
@@ -76,23 +77,13 @@ class XLNetConfig(Config):
 
     def validate(self) -> None:
         super().validate()
-        least = {
-            "d_model": 1,
-            "n_head": 1,
-            "d_inner": 1,
-            "start_n_top": 1,
-            "end_n_top": 1,
-            "mem_len": 0,
-            "reuse_len": 0,
-        }
         values = vars(self)
-        for name, number in least.items():
-            if values[name] is not None and values[name] < number:
-                raise ValueError(f"{name} must be a number from {number}, got {values[name]!r}.")
-        for name, allowed in {
-            "attn_type": ("bi", "uni"),
-            "summary_type": ("last", "first", "mean", "cls_index"),
-        }.items():
+        sizes = ("d_model", "n_head", "d_inner", "start_n_top", "end_n_top", "mem_len", "reuse_len")
+        for name, least in zip(sizes, (1, 1, 1, 1, 1, 0, 0), strict=True):
+            if values[name] is not None and values[name] < least:
+                raise ValueError(f"{name} must be a number from {least}, got {values[name]!r}.")
+        choices = {"attn_type": ("bi", "uni"), "summary_type": ("last", "first", "mean", "cls_index")}
+        for name, allowed in choices.items():
             if values[name] not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {values[name]!r:.40}.")
         if self.d_model % self.n_head or self.d_model % 2:
@@ -178,6 +169,7 @@ class Pass(NamedTuple):
     places: Tensor | None  # [B, 1, T, K]: which of the positions a query and a key share; None: as in `align`
     other: Tensor | None  # [B, 1, T, K]: 1 where a key is of another segment than the query
     target: Tensor | None  # [B, P, T]
+    sighted: Tensor | None  # [B, 1, T, 1]: 0 where the query stream sees nothing
     head_mask: Tensor | None  # [L, H]
 
 
@@ -235,7 +227,7 @@ def over_memory(mask: Tensor, T: int, K: int, name: str = "attention_mask") -> T
 def stream_masks(
     mask: Tensor | None, perm_mask: Tensor | None, near: Tensor | None, T: int, K: int
 ) -> tuple[Tensor | None, Tensor | None]:
-    """What the content and the query stream may see, [B, T, K] bool; None: everything. near: one more [B, T, K].
+    """What the content and the query stream may see, [B, T, K] bool; None: everything. near: the same of attn_type.
 
     In the content stream a token sees itself, whatever the masks say. A 4-D mask counts as it is.
     """
@@ -281,14 +273,15 @@ class XLNetRelativeAttention(nn.Module):
         scale = q.shape[-1] ** -0.5
         by_position = ((q + self.r_r_bias[:, None]) * scale).unflatten(0, (len(r), -1))
         bias = torch.einsum("rbhtd,rhpd->rbhtp", by_position, r).flatten(0, 1)  # [B, H, T, K + T]
-        if this.places is None:
-            bias = align(bias, k.shape[2])
-        else:
+        if this.places is not None:
             bias = bias.gather(-1, this.places.expand(-1, q.shape[1], -1, -1))
-        if this.other is not None:  # what all keys have in common changes no softmax: the difference is enough
-            apart = torch.einsum(
-                "bhtd,hd->bht", (q + self.r_s_bias[:, None]) * scale, self.seg_embed[1] - self.seg_embed[0]
-            )
+        else:
+            bias = align(bias, k.shape[2])
+        if this.other is None:
+            bias = bias.contiguous()  # no longer a view, whose rows begin where kernels of GPUs cannot read
+        else:  # what all keys have in common changes no softmax: the difference of the two embeddings is enough
+            apart = self.seg_embed[1] - self.seg_embed[0]
+            apart = torch.einsum("bhtd,hd->bht", (q + self.r_s_bias[:, None]) * scale, apart)
             bias = bias + this.other * apart[..., None]
         return attend(
             q + self.r_w_bias[:, None],
@@ -309,8 +302,9 @@ class XLNetRelativeAttention(nn.Module):
             return self.merge(read, x), None
         target = this.target[:, None]  # puts each prediction where it belongs among the T places, and takes it back
         q = target.transpose(-1, -2) @ self.split(g, self.q)
-        elsewhere = target @ self.read(q, k, v, r, this, this.attend_elsewhere)
-        return self.merge(read, x), self.merge(elsewhere, g)
+        elsewhere = self.read(q, k, v, r, this, this.attend_elsewhere)
+        elsewhere = elsewhere if this.sighted is None else elsewhere * this.sighted
+        return self.merge(read, x), self.merge(target @ elsewhere, g)
 
 
 class XLNetFeedForward(nn.Module):
@@ -445,18 +439,23 @@ class XLNetModel(XLNetPreTrainedModel):
         config, (B, T), K = self.config, x.shape[:2], M + x.shape[1]
         if config.bi_data and B % 2:
             raise ValueError(f"With bi_data the second half of a batch is read backwards; this one has {B} rows.")
-        causal, near, places = config.attn_type == "uni", None, None
+        near = places = None
         if M > 0 and mask is not None and mask.dim() == 2:  # padding may stand between the memory and the tokens
             places = real_places(over_memory(mask, T, K), T, K)
-        if causal and config.same_length:
-            everything = torch.ones(1, T, K, dtype=torch.bool, device=x.device)
-            near = everything.triu() if places is None else places[:, 0] >= T - 1  # no farther than M
+        if config.attn_type == "uni":
+            near = torch.ones(1, T, K, dtype=torch.bool, device=x.device).tril(M)
+            if config.same_length:  # no farther than M
+                near = near.triu() if places is None else near & (places[:, 0] >= T - 1)
+        masks = stream_masks(mask, perm_mask, near, T, K)
         attend, attend_elsewhere = (
             bind_attention(
-                config.attn_implementation, Q=T, K=K, causal=causal, mask=seen, device=x.device, record=record
+                config.attn_implementation, Q=T, K=K, causal=False, mask=seen, device=x.device, record=record
             )
-            for seen, record in zip(stream_masks(mask, perm_mask, near, T, K), attentions, strict=True)
+            for seen, record in zip(masks, attentions, strict=True)
         )
+        sighted = None
+        if target_mapping is not None and masks[1] is not None and masks[1].dim() == 3:
+            sighted = masks[1].any(-1)[:, None, :, None].to(x.dtype)
         other = None
         if token_type_ids is not None:  # the memory is of segment 0
             other = (token_type_ids[:, :, None] != F.pad(token_type_ids, (M, 0))[:, None])[:, None].to(x.dtype)
@@ -467,6 +466,7 @@ class XLNetModel(XLNetPreTrainedModel):
             places=places,
             other=other,
             target=None if target_mapping is None else target_mapping.to(x.dtype),
+            sighted=sighted,
             head_mask=None if head_mask is None else head_mask.expand(config.n_layer, config.n_head),
         )
 
@@ -518,6 +518,8 @@ class XLNetModel(XLNetPreTrainedModel):
                 x, g = layer(x, g, memory, this)
             hidden_states += (x,) if g is None else (x, g)
         states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if elsewhere and this.sighted is not None:
+            elsewhere = [weights * this.sighted for weights in elsewhere]
         both = attentions if g is None or not record else zip(attentions or (), elsewhere or (), strict=True)
         return XLNetModelOutput(
             last_hidden_state=self.dropout(x if g is None else g),
