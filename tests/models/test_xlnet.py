@@ -177,6 +177,24 @@ def test_in_half_precision(dtype):
     torch.testing.assert_close(got.logits.float(), want.logits, atol=0.2, rtol=0.1)
 
 
+def test_new_weights_are_drawn(tmp_path):
+    torch.manual_seed(0)
+    model = XLNetModel(XLNetConfig(**TINY | {"d_model": 64}, initializer_range=0.5))
+    for name, parameter in model.named_parameters():
+        if not name.endswith((".bias", "norm.weight")):
+            assert abs(parameter.std() - 0.5) < 0.15, name
+    model.save_pretrained(tmp_path)
+    for kind, new in ((XLNetForQuestionAnswering, {"start_logits", "end_logits", "answer_class"}),
+                      (XLNetForSequenceClassification, {"sequence_summary", "logits_proj"}),
+                      (plainformers.XLNetLMHeadModel, {"lm_loss"})):  # fmt: skip
+        headed, info = kind.from_pretrained(tmp_path, output_loading_info=True)
+        assert {name.split(".")[0] for name in info["missing_keys"]} == new
+        assert torch.equal(headed.transformer.mask_emb, model.mask_emb)
+    state = {name: value for name, value in model.state_dict().items() if not name.endswith("r_s_bias")}
+    with pytest.raises(ValueError, match="r_s_bias"):
+        XLNetModel.from_pretrained(None, config=model.config, state_dict=state)
+
+
 def test_the_heads_of_the_auto_classes():
     config = XLNetConfig(**TINY)
     assert type(plainformers.AutoModelForQuestionAnswering.from_config(config)).__name__.endswith("AnsweringSimple")

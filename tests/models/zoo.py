@@ -13,15 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-PREFIXES = (
-    "bert",
-    "distilbert",
-    "roberta",
-    "albert",
-    "electra",
-    "mpnet",
-    "transformer",
-)  # base_model_prefix of every family
+# base_model_prefix of every family
+PREFIXES = ("bert", "distilbert", "roberta", "albert", "electra", "mpnet", "transformer")
 NORMS = r"(LayerNorm|[Ll]ayer_norm)\.weight$"
 SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
