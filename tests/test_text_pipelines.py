@@ -1,5 +1,6 @@
 """The tasks of text encoders: answers against the arithmetic written out, and (make parity) against the reference."""
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -16,6 +17,10 @@ from plainformers import (
     BertForTokenClassification,
     BertModel,
     BertTokenizer,
+    XLNetConfig,
+    XLNetForQuestionAnsweringSimple,
+    XLNetForSequenceClassification,
+    XLNetTokenizer,
     pipeline,
 )
 from plainformers.card import EXAMPLES
@@ -290,6 +295,35 @@ def test_questions_say_what_is_wrong(answer):
         answer(question=["a", "b"], context=["a"] * 3)
     with pytest.raises(ValueError, match="top_k must be"):
         answer(question="a", context="b", top_k=0)
+
+
+# ---- A model whose batches are padded, and on the left
+
+
+@pytest.mark.parametrize("kind", [XLNetForSequenceClassification, XLNetForQuestionAnsweringSimple])
+def test_padded_on_the_left(kind, tmp_path):
+    pieces = tmp_path / "spiece.model"
+    pieces.write_bytes(gzip.decompress((DATA / "sentencepiece" / "xlnet.model.gz").read_bytes()))
+    tokenizer = XLNetTokenizer(pieces)
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(tokenizer), "d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64, "mem_len": None}
+    kind(XLNetConfig(**sizes, initializer_range=0.5)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    pipe = pipeline(model=str(tmp_path))  # the task is that of the class
+    assert type(pipe.model) is kind and type(pipe.tokenizer) is XLNetTokenizer and not pipe.packs
+    texts = make_texts(20, most=14)
+    if pipe.task == "text-classification":
+        inputs = [*texts, {"text": texts[0], "text_pair": texts[1]}]
+        alone = [pipe([one], top_k=None)[0] for one in inputs]
+        assert len({one[0]["score"] for one in alone}) == len(inputs)
+        close(pipe(inputs, top_k=None), alone)
+        batch = pipe.preprocess(texts)
+        assert batch["token_type_ids"][batch["attention_mask"] == 0].unique().tolist() == [3]
+        assert set(batch["attention_mask"][:, -1].tolist()) == {1} and 0 in batch["attention_mask"]
+    else:
+        answers = alike(pipe, [{"question": "who saw it?", "context": text} for text in texts])
+        for text, answer in zip(texts, answers, strict=True):
+            assert answer["answer"] == text[answer["start"] : answer["end"]] != ""
 
 
 # ---- zero-shot-classification, text-ranking

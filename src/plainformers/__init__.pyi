@@ -130,6 +130,17 @@ from .models.roberta import (
     XLMRobertaModel as XLMRobertaModel,
     XLMRobertaPreTrainedModel as XLMRobertaPreTrainedModel,
 )
+from .models.xlnet import (
+    XLNetConfig as XLNetConfig,
+    XLNetForMultipleChoice as XLNetForMultipleChoice,
+    XLNetForQuestionAnswering as XLNetForQuestionAnswering,
+    XLNetForQuestionAnsweringSimple as XLNetForQuestionAnsweringSimple,
+    XLNetForSequenceClassification as XLNetForSequenceClassification,
+    XLNetForTokenClassification as XLNetForTokenClassification,
+    XLNetLMHeadModel as XLNetLMHeadModel,
+    XLNetModel as XLNetModel,
+    XLNetPreTrainedModel as XLNetPreTrainedModel,
+)
 from .outputs import (
     ModelOutput as ModelOutput,
 )

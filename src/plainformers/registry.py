@@ -35,6 +35,11 @@ def _entry(file: str, name: str, heads: str, **others: str) -> Entry:
 
 _COMMON = "sequence-classification multiple-choice token-classification question-answering"
 _ROBERTA = f"base causal-lm masked-lm {_COMMON}"
+_XLNET = {"pretraining": "XLNetLMHeadModel", "causal_lm": "XLNetLMHeadModel"}
+_XLNET |= {
+    "question_answering": "XLNetForQuestionAnsweringSimple",
+    "beam_question_answering": "XLNetForQuestionAnswering",
+}
 
 MODELS: dict[str, Entry] = {
     "albert": _entry("albert", "Albert", f"base pretraining masked-lm {_COMMON}"),
@@ -48,13 +53,14 @@ MODELS: dict[str, Entry] = {
     "roberta": _entry("roberta", "Roberta", _ROBERTA),
     "xlm-roberta": _entry("roberta", "XLMRoberta", _ROBERTA),
     "camembert": _entry("roberta", "Camembert", _ROBERTA),
+    "xlnet": _entry("xlnet", "XLNet", f"base {_COMMON}", **_XLNET),
 }
 
 # model_type -> the tokenizer class for folders whose tokenizer files name none
 _TOKENIZERS = """
 albert=Albert bart=Bart bert=Bert camembert=Camembert convbert=ConvBert deberta-v2=DebertaV2 distilbert=DistilBert
 electra=Electra gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpnet=MPNet nomic_bert=Bert
-roberta=Roberta squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta
+roberta=Roberta squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta xlnet=XLNet
 """
 TOKENIZERS = {pair.partition("=")[0]: f"{pair.partition('=')[2]}Tokenizer" for pair in _TOKENIZERS.split()}
 

@@ -14,7 +14,18 @@ import numpy as np
 import torch
 
 # base_model_prefix of every family
-PREFIXES = ("bert", "distilbert", "roberta", "albert", "electra", "mpnet", "deberta", "model", "nomic_bert")
+PREFIXES = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "albert",
+    "electra",
+    "mpnet",
+    "deberta",
+    "model",
+    "nomic_bert",
+    "transformer",
+)
 NORMS = r"(LayerNorm|[Ll]ayer_norm|norm\d?|emb_ln)\.weight$"
 SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
@@ -64,6 +75,10 @@ class Row:
     full_answers: bool = False
     # names of linear layers -> deviation of their weights at an initializer_range of 0.5, where that is another
     drawn: tuple[tuple[str, float], ...] = ()
+    padding_side: str = "right"  # "left" where the reference reads the last column, padding or not
+    extra: tuple[str, ...] = ()  # further inputs; see make_extra
+    masked: bool = True  # False: the reference fails with a mask; padding is behind all that a real token sees
+    labelled: bool = True  # False: compared without targets, where a head then gives something else
 
 
 ROBERTA_HEADS = tuple(h for h in BERT_HEADS if h not in ("pretraining", "next-sentence"))
@@ -74,6 +89,9 @@ ELECTRA = BERT | {"embedding_size": 10, "num_labels": 3}
 ELECTRA_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sentence"))
 MPNET = {k: v for k, v in BERT.items() if k != "type_vocab_size"}
 MPNET |= {"max_position_embeddings": 14, "pad_token_id": 1, "num_labels": 3}
+XLNET = {"vocab_size": 61, "d_model": 16, "n_layer": 2, "n_head": 4, "d_inner": 24, "layer_norm_eps": 1e-3}
+XLNET |= {"pad_token_id": 5, "num_labels": 3, "start_n_top": 2, "end_n_top": 4}
+XLNET_HEADS = tuple(h for h in BERT_HEADS if h not in ("masked-lm", "next-sentence")) + ("beam-question-answering",)
 ALBERT_HEADS = tuple(h for h in BERT_HEADS if h not in ("causal-lm", "next-sentence"))
 # few buckets, so that distances within 6 tokens share some
 DEBERTA = BERT | {"relative_attention": True, "position_biased_input": False, "type_vocab_size": 0, "num_labels": 3}
@@ -298,6 +316,67 @@ ROWS = (
         full_answers=True,
     ),
     Row(
+        "xlnet",
+        "xlnet",
+        XLNET,
+        XLNET_HEADS,
+        "xlnet/xlnet-base-cased",
+        head_mask=True,
+        padding_side="left",
+        extra=("token_type_ids",),
+    ),
+    Row(
+        "xlnet-beams",
+        "xlnet",
+        XLNET,
+        ("beam-question-answering",),
+        "xlnet/xlnet-large-cased",
+        padding_side="left",
+        extra=("token_type_ids",),
+        labelled=False,
+    ),
+    Row(
+        "xlnet-two-streams",
+        "xlnet",
+        XLNET,
+        ("base", "causal-lm"),
+        "xlnet/xlnet-large-cased",
+        extra=("token_type_ids", "perm_mask", "target_mapping"),
+    ),
+    Row(
+        "xlnet-two-streams-memory",
+        "xlnet",
+        XLNET | {"mem_len": 5, "reuse_len": 3},
+        ("causal-lm",),
+        "xlnet/xlnet-large-cased",
+        extra=("mems", "perm_mask", "target_mapping"),
+    ),
+    Row(
+        "xlnet-uni-memory",
+        "xlnet",
+        XLNET
+        | {"attn_type": "uni", "same_length": True, "clamp_len": 2, "mem_len": 4, "reuse_len": 3, "untie_r": False},
+        ("base", "causal-lm"),
+        "none: attn_type, same_length and clamp_len of the reference code",
+        extra=("token_type_ids", "mems"),
+        masked=False,
+    ),
+    Row(
+        "xlnet-both-directions",
+        "xlnet",
+        XLNET | {"bi_data": True, "clamp_len": 3, "summary_type": "first", "summary_activation": "relu"},
+        ("multiple-choice",),  # a batch of an even number of sequences
+        "none: bi_data of the reference code",
+        extra=("token_type_ids",),
+    ),
+    Row(
+        "xlnet-relu-first",
+        "xlnet",
+        XLNET | {"ff_activation": "relu", "summary_type": "first", "summary_use_proj": False},
+        ("sequence-classification", "multiple-choice"),
+        "none: summary_type and ff_activation of the reference code",
+    ),
+    Row(
         "distilbert",
         "distilbert",
         DISTILBERT | {"num_labels": 2},
@@ -350,10 +429,12 @@ def draw_ids(name: str, shape: tuple[int, ...], low: int, high: int) -> torch.Te
 
 
 LENGTHS = (6, 4, 5)  # tokens of the sequences of a batch
+PER_TOKEN = {"input_ids", "attention_mask", "token_type_ids", "p_mask"}  # [..., T]
+BY_PLACE = PER_TOKEN | {"perm_mask", "target_mapping"}  # [B, T, T], [B, P, T]
 
 
 def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
-    """A batch padded on the right, and labels."""
+    """A batch, padded on the row's side, and labels."""
     choices = 2 if head == "multiple-choice" else 1
     lengths = LENGTHS * choices
     if row.full_answers and head == "question-answering":
@@ -368,9 +449,62 @@ def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
     if row.cross:
         inputs["encoder_hidden_states"] = draw("encoder", (B, 5, row.config["hidden_size"]), 1.0)
         inputs["encoder_attention_mask"] = (torch.arange(5)[None] < torch.tensor([5, 3, 4])[:, None]).long()
+    inputs |= {name: make_extra(row, name, mask) for name in row.extra}
+    if head == "beam-question-answering":
+        inputs["p_mask"] = make_extra(row, "p_mask", mask)
+    if row.padding_side == "left":
+        inputs = turn(inputs)
+        mask = inputs["attention_mask"]
     if choices > 1:
         inputs = {name: value.view(len(LENGTHS), choices, T) for name, value in inputs.items()}
-    return inputs | make_labels(row, head, mask)
+    if "target_mapping" in row.extra:  # targets are the predictions
+        mask = torch.ones(inputs["target_mapping"].shape[:2], dtype=torch.long)
+    return inputs | (make_labels(row, head, mask) if row.labelled else {})
+
+
+def make_extra(row: Row, name: str, mask: torch.Tensor) -> torch.Tensor:
+    """An input that few models take, for a batch padded on the right. Two words of each sequence are predicted."""
+    (B, T), lengths = mask.shape, mask.sum(-1)
+    if name == "token_type_ids":
+        return torch.where(mask == 1, draw_ids(name, (B, T), 0, 3), 3)
+    if name == "mems":
+        return draw(name, (row.config["n_layer"], 3, B, row.config["d_model"]), 1.0)
+    if name == "p_mask":  # of padding, and of the first token where enough are left
+        first = torch.arange(T) == 0
+        return ((mask == 0) | first & (lengths > 4)[:, None]).float()
+    made = torch.zeros(B, 2 if name == "target_mapping" else T, T)
+    for one, last in zip(made, (lengths - 1).tolist(), strict=True):
+        if name == "target_mapping":
+            one[0, 1] = one[1, last] = 1
+        if name == "perm_mask":  # nobody sees the two, but the second sees the first
+            one[:, [1, last]] = 1
+            one[last, 1] = 0
+    return made
+
+
+def turn(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same batch, with its padding on the other side."""
+    masks = inputs["attention_mask"].flatten(0, -2)
+    steps = [int((one == 0).sum()) * (1 if one[0] else -1) for one in masks]
+    turned = dict(inputs)
+    for name in BY_PLACE & inputs.keys():
+        value = inputs[name].flatten(0, -2) if name in PER_TOKEN else inputs[name]
+        dims = (0, 1) if name == "perm_mask" else (-1,)
+        rows = [one.roll([step] * len(dims), dims) for one, step in zip(value, steps, strict=True)]
+        turned[name] = torch.stack(rows).view(inputs[name].shape)
+    return turned
+
+
+def take_row(inputs: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]:
+    """One sequence of a batch alone, without its padding and its mask."""
+    real, alone = inputs["attention_mask"][i].bool(), {}
+    for name, value in inputs.items():
+        if name == "mems":
+            alone[name] = value[:, :, i : i + 1]
+        elif name != "attention_mask":
+            value = value[i : i + 1, real] if name == "perm_mask" else value[i : i + 1]
+            alone[name] = value[..., real] if name in BY_PLACE else value
+    return alone
 
 
 def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -391,6 +525,10 @@ def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tens
         return {"labels": draw_ids("choice", (len(LENGTHS),), 0, 2)}
     if head == "token-classification":
         return {"labels": torch.where(mask == 1, draw_ids("tags", (B, T), 0, N), -100)}
+    if head == "beam-question-answering":
+        last = T - 1 - mask.flip(1).argmax(1)
+        made = {"start_positions": torch.tensor([1, 3, 3]), "end_positions": torch.tensor([3, 4, 4])}
+        return made | {"cls_index": last, "is_impossible": torch.tensor([0.0, 1.0, 0.0])}
     if head == "question-answering":
         return {"start_positions": torch.tensor([1, 0, 99]), "end_positions": torch.tensor([3, 2, 99])}
     if head == "sequence-classification":
@@ -408,8 +546,11 @@ def flatten_outputs(out: Any) -> dict[str, torch.Tensor]:
     for name, value in out.items():
         if isinstance(value, torch.Tensor):
             flat[name] = value
-        elif name in ("hidden_states", "attentions", "cross_attentions"):
-            flat |= {f"{name}.{i}": one for i, one in enumerate(value)}
+        elif name in ("hidden_states", "attentions", "cross_attentions", "mems"):
+            for i, one in enumerate(value):
+                pair = isinstance(one, tuple)
+                flat |= {f"{name}.{i}.{j}": x for j, x in enumerate(one)} if pair else {f"{name}.{i}": one}
+    flat = {name: x.transpose(0, 1) if name.startswith("mems") else x for name, x in flat.items()}  # [B, M, C]
     return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in flat.items()}
 
 

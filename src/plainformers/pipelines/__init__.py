@@ -191,7 +191,7 @@ def infer_task(model: Any, config: Any, revision: Any, token: Any, model_kwargs:
         if name == "Model" or name.endswith(("PreTrainedModel", "HeadModel", "HeadsModel")):
             continue  # ends as a base model does, and is none
         for ending, task in endings.items():
-            if name.endswith(ending):
+            if name.removesuffix("Simple").endswith(ending):
                 return task, config
     made_for = f"is a {classes[0]}" if classes else "does not say in its config.json (architectures) what it is"
     raise ValueError(

@@ -101,7 +101,7 @@ class Pipeline:
             raise TypeError(
                 f"{type(self).__name__} needs a Model, got {type(model).__name__}: load one with from_pretrained."
             )
-        if not any(kind.__name__.endswith(self.model_ending) for kind in type(model).__mro__):
+        if not any(kind.__name__.removesuffix("Simple").endswith(self.model_ending) for kind in type(model).__mro__):
             raise ValueError(
                 f"{type(self).__name__} needs a model …{self.model_ending}, which {type(model).__name__} is not."
             )
