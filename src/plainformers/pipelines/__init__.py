@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import logging
@@ -121,8 +122,6 @@ def pipeline(
     for name, part in {"feature_extractor": feature_extractor, "image_processor": image_processor}.items():
         if part is not None:
             raise ValueError(f"{task} reads text: it has no use for a {name}. Leave it out.")
-    if quantization and compile:
-        raise ValueError("torch.compile works on plain layers: give one of quantization and compile, not both.")
     tokenizer = getattr(processor, "tokenizer", processor) if tokenizer is None else tokenizer
 
     device = device_map if device is None else device
@@ -132,13 +131,12 @@ def pipeline(
     where = {"revision": revision, "token": token, **(model_kwargs or {})}
     if isinstance(model, (str, os.PathLike)):
         name, model = model, load_model(task, model, config, kind.as_device(device), dtype, where)
-        dtype = None
-        if not (quantization or compile):
-            model.prepare()
+        dtype, loaded = None, True
     elif config is not None or revision is not None or model_kwargs:
         raise ValueError("config, revision and model_kwargs say how a model is loaded; this one is loaded already.")
     else:
-        name = getattr(model, "name_or_path", "")
+        name, loaded = getattr(model, "name_or_path", ""), False
+    make_faster = how_to_make_faster(quantization, compile, loaded)
     pipe = kind(
         model,
         load_tokenizer(tokenizer, name, model, where),
@@ -149,11 +147,17 @@ def pipeline(
         num_workers=num_workers,
         **arguments,
     )
-    if quantization:
-        pipe.model.prepare(quantization)
-    if compile:
-        pipe.model.compile(dynamic=True)
+    make_faster(pipe.model)
     return pipe
+
+
+def how_to_make_faster(quantization: str | None, compile: bool, loaded: bool) -> Callable[[Any], Any]:
+    """What is done to a pipeline's model; to one that the caller has loaded himself, only what he asks for."""
+    if quantization and compile:
+        raise ValueError("torch.compile works on plain layers: give one of quantization and compile, not both.")
+    if compile:
+        return lambda model: model.compile(dynamic=True)
+    return lambda model: model.prepare(quantization) if quantization or loaded else None
 
 
 def known_task(task: Any) -> str:
