@@ -517,11 +517,12 @@ for line in sys.stdin:  # a child per line, so that torch is imported once
     command = [sys.executable, "-c", fork]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
-        for _ in range(40):
+        for number in range(40):
             process.stdin.write("\n")
             process.stdin.flush()
             child = int(process.stdout.readline())
-            time.sleep(random.uniform(0, 0.06))
+            slower = 1.05**number if len(seen) < 2 else 1  # a busy machine saves later
+            time.sleep(random.uniform(0, 0.06 * slower))
             os.kill(child, signal.SIGKILL)
             assert process.stdout.readline().strip() == "gone"
             seen[what_is_there(folder)] += 1

@@ -24,7 +24,7 @@ PREFIXES = (
     "deberta",
     "model",
     "nomic_bert",
-    "transformer",
+    r"transformer(?!\.layer\.\d+\.(attention|sa_layer_norm|ffn|output_layer_norm)\.)",  # not DistilBERT's
 )
 NORMS = r"(LayerNorm|[Ll]ayer_norm|norm\d?|emb_ln)\.weight$"
 SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
