@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from plainformers import (
     BertModel,
     BertTokenizer,
     XLNetConfig,
+    XLNetForQuestionAnswering,
     XLNetForQuestionAnsweringSimple,
     XLNetForSequenceClassification,
     XLNetTokenizer,
@@ -298,6 +300,17 @@ def test_questions_say_what_is_wrong(answer):
 
 
 # ---- A model whose batches are padded, and on the left
+
+
+def test_beams_are_no_scores_of_tokens():
+    pieces = gzip.decompress((DATA / "sentencepiece" / "xlnet.model.gz").read_bytes())
+    with tempfile.NamedTemporaryFile(suffix=".model") as file:
+        Path(file.name).write_bytes(pieces)
+        tokenizer = XLNetTokenizer(file.name)
+    sizes = {"vocab_size": len(tokenizer), "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 64}
+    pipe = pipeline("question-answering", XLNetForQuestionAnswering(XLNetConfig(**sizes)), tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="XLNetForQuestionAnswering gives .*load the model with AutoModelForQuestion"):
+        pipe(question="who saw it?", context="anna saw it")
 
 
 @pytest.mark.parametrize("kind", [XLNetForSequenceClassification, XLNetForQuestionAnsweringSimple])

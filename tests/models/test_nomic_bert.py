@@ -145,6 +145,7 @@ def test_both_spellings_are_read_and_saved_as_they_came(file, tmp_path):
         ({"type_vocab_size": 0}, "type_vocab_size must be at least 1"),
         ({"rotary_emb_base": -1.0}, "need a positive rope_theta"),
         ({"rotary_scaling_factor": 0.0}, "need a positive factor"),
+        ({"rotary_scaling_factor": 2.0, "head_dim": 2}, "Heads of size 2 cannot be stretched"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "by default or dynamic, got"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "by default or dynamic, got"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "must turn whole heads"),

@@ -135,6 +135,8 @@ class NomicBertConfig(Config):
         rope = read_rope(self.rope_parameters or {}, **rope)
         if rope["rope_type"] == "default":
             del rope["original_max_position_embeddings"]
+        elif self.head_size < 4:
+            raise ValueError(f"Heads of size {self.head_size} cannot be stretched: leave out rotary_scaling_factor.")
         super().__setattr__("rope_parameters", rope)
         super().__setattr__("rotary_emb_base", rope["rope_theta"])
         super().__setattr__("rotary_scaling_factor", rope["factor"] if rope["rope_type"] == "dynamic" else None)

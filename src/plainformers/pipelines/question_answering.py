@@ -82,6 +82,11 @@ class QuestionAnsweringPipeline(ManyRows):
         return Rows.of(encoded, items)
 
     def parts(self, outputs: QuestionAnsweringModelOutput, inputs: Rows) -> list[Window]:
+        if not hasattr(outputs, "start_logits"):
+            raise ValueError(
+                f"{type(self.model).__name__} gives the ends of its best starts, not a score for every token: load the "
+                "model with AutoModelForQuestionAnswering."
+            )
         ends = ((x.float().cpu()) for x in (outputs.start_logits, outputs.end_logits))  # type: ignore[union-attr]
         starts, stops = ([row.numpy() for row in per_row(x, inputs)] for x in ends)
         return [Window(*row) for row in zip(inputs.encodings or (), starts, stops, strict=True)]
