@@ -51,7 +51,7 @@ def serve(library: str, folder: str, kind: str, count: int, pipe: Any) -> None:
     classify = package.pipeline(TASK, model=folder, device="cpu", dtype=torch.float32)
     classify("A first text.")
     before, start = peak(), time.perf_counter()
-    options = {"batch_size": 32} if kind.endswith("32") else {}
+    options = {"truncation": True} | ({"batch_size": 32} if kind.endswith("32") else {})
     answers = classify(short_texts(count) if texts is None else texts, **options)
     number = sum(1 for _ in answers)
     pipe.send((number, peak(), peak() - before, time.perf_counter() - start))
@@ -72,6 +72,7 @@ def main() -> None:
             ours, theirs = context.Pipe()
             process = context.Process(target=serve, args=(library, folder, kind, options.many, theirs), daemon=True)
             process.start()
+            theirs.close()  # so that the end of a process that failed is heard
             count, most, more, seconds = ours.recv()
             process.join()
             figures = f"{most:6.0f} MB in all, {more:6.0f} MB by the call, {seconds:6.1f} s"
