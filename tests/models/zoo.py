@@ -8,6 +8,7 @@ import math
 import re
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -509,6 +510,12 @@ CASES = [(row, head) for row in ROWS for head in row.heads]
 
 def draw(name: str, shape: tuple[int, ...], std: float = STD) -> torch.Tensor:
     """Uniform values of the given deviation, the same for the same name on every machine and in every version."""
+    return drawn_once(name, tuple(shape), std).clone()
+
+
+@cache
+def drawn_once(name: str, shape: tuple[int, ...], std: float) -> torch.Tensor:
+    """Kept, since most weights are those of several heads and checks; whoever changes values takes a copy."""
     bits = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(math.prod(shape))
     values = ((bits >> np.uint64(11)) * 2.0**-53 * 2 - 1) * math.sqrt(3) * std
     return torch.from_numpy(values.astype(np.float32)).reshape(shape)
@@ -516,8 +523,14 @@ def draw(name: str, shape: tuple[int, ...], std: float = STD) -> torch.Tensor:
 
 def draw_weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """A parameter for its published name, the same under every head: norms lie around 1."""
-    base = re.sub(rf"^({'|'.join(PREFIXES)})\.", "", name)
-    return draw(base, shape) + (1.0 if re.search(NORMS, name) else 0.0)
+    base, mean = parse_name(name)
+    return drawn_once(base, tuple(shape), STD) + mean
+
+
+@cache
+def parse_name(name: str) -> tuple[str, float]:
+    """A published name without its family's prefix, and around what the values of such a parameter lie."""
+    return re.sub(rf"^({'|'.join(PREFIXES)})\.", "", name), 1.0 if re.search(NORMS, name) else 0.0
 
 
 def draw_ids(name: str, shape: tuple[int, ...], low: int, high: int) -> torch.Tensor:
@@ -680,5 +693,5 @@ def summarise_gradients(model: torch.nn.Module, every: bool = False) -> dict[str
 
 
 def summarise(name: str, gradient: torch.Tensor) -> tuple[str, torch.Tensor]:
-    direction = draw(f"direction {name}", tuple(gradient.shape), 1.0)
+    direction = drawn_once(f"direction {name}", tuple(gradient.shape), 1.0)
     return f"gradient.{name}", torch.stack([gradient.norm(), (gradient * direction).sum()])
