@@ -191,6 +191,7 @@ class Model(nn.Module):
         force_download: bool = False,
         local_files_only: bool = False,
         token: str | bool | None = None,
+        gguf_file: str | None = None,
         **overrides: Any,
     ) -> Any:
         """A model with the weights of a folder or a repository, in evaluation mode.
@@ -200,15 +201,16 @@ class Model(nn.Module):
         output_loading_info: give (model, {"missing_keys": ..., ...}). ignore_mismatched_sizes: draw tensors of another
         shape anew instead of raising. state_dict: weights in place of the files. key_mapping: {regular expression:
         replacement} for names of the checkpoint. variant: "fp16" reads model.fp16.safetensors. revision, subfolder,
-        cache_dir, force_download, local_files_only, token: where files come from. Other keywords: fields of the config,
-        arguments of the class. quantization: "int8" rounds the weights of the blocks, see prepare.
+        cache_dir, force_download, local_files_only, token: where files come from. gguf_file: a file of llama.cpp to be
+        read there (or give its path as the name). quantization: "int8" rounds the weights of the blocks, see prepare.
+        Other keywords: fields of the config, arguments of the class.
         Raises ValueError when a tensor is missing, has another shape, or a file is damaged; all of them are named.
         """
         given = {"dtype": dtype, "token": token, "attn_implementation": attn_implementation}
         given = {name: value for name, value in given.items() if value is not None}
         overrides = rename_keywords(given | overrides, "from_pretrained")
         dtype, token, kernel = (overrides.pop(n, None) for n in ("dtype", "token", "attn_implementation"))
-        places = (revision, subfolder, cache_dir, force_download, local_files_only, token)
+        places = (revision, subfolder, cache_dir, force_download, local_files_only, token, gguf_file)
         where: dict[str, Any] = dict(zip(HUB_ARGUMENTS, places, strict=True))
         arguments = {k: overrides.pop(k) for k in list(overrides) if k in cls._init_names()}
         name = pretrained_model_name_or_path
