@@ -22,7 +22,7 @@ SHARED = [path for path in FILES if path not in MODEL_FILES]
 
 LEAVES = {
     *("attention", "linear", "sequences", "losses", "cache", "activations", "outputs", "batching", "arguments"),
-    "rope",
+    *("rope", "logits"),
 }
 # module -> the modules of this package that it may import; what stands in no row may import anything but a model file
 MAY_IMPORT = {

@@ -14,6 +14,12 @@ from .config import (
 from .encoding import (
     BatchEncoding as BatchEncoding,
 )
+from .logits import (
+    LogitsProcessor as LogitsProcessor,
+    LogitsProcessorList as LogitsProcessorList,
+    StoppingCriteria as StoppingCriteria,
+    StoppingCriteriaList as StoppingCriteriaList,
+)
 from .model import (
     Model as Model,
 )

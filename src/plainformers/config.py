@@ -211,6 +211,13 @@ class Config:
             object.__setattr__(self, "label2id", {label: i for i, label in value.items()})
         if name == "label2id" and value is None:
             value = {label: i for i, label in self.id2label.items()}
+        self.__dict__.get("_filled", set()).discard(name)
+        if "rope_theta" in type(self).__dataclass_fields__:  # one number in two spellings
+            rope = self.__dict__.get("rope_parameters")
+            if name == "rope_theta" and isinstance(rope, dict) and name in rope:
+                object.__setattr__(self, "rope_parameters", rope | {name: value})
+            if name == "rope_parameters" and isinstance(value, dict) and value.get("rope_theta") is not None:
+                object.__setattr__(self, "rope_theta", value["rope_theta"])
         # the class, not the instance, says what is a field, a property or a private note
         if hasattr(type(self), name) or name in type(self).__dataclass_fields__ or name.startswith("_"):
             object.__setattr__(self, name, value)
@@ -240,6 +247,13 @@ class Config:
         return self
 
     # ---- Checks
+
+    def fill(self, name: str, value: Any) -> None:
+        """Gives a field that nobody set the value that follows from others; validate() does it anew each time."""
+        filled = self.__dict__.setdefault("_filled", set())
+        if self.__dict__[name] is None or name in filled:
+            object.__setattr__(self, name, value)
+            filled.add(name)
 
     def validate(self) -> None:
         """Raises ValueError for a field of a wrong type or an absurd size, naming all of them."""
@@ -351,9 +365,11 @@ class Config:
         state = self._state()
         file: dict[str, Any] | None = self.__dict__.get("_file")
         if file is None:
-            common = Config.__dataclass_fields__.keys()
+            common = Config.__dataclass_fields__
             plain = Config()._state()
-            result = {k: v for k, v in state.items() if k not in common or v != plain[k]}
+            own = type(self).__dataclass_fields__  # where a model has another default, readers may have either
+            usual = {k for k in plain if k in common and state[k] == plain[k] and own[k].default == common[k].default}
+            result = {k: v for k, v in state.items() if k not in usual}
             return {"model_type": self.model_type} | copy.deepcopy(result)
         result = copy.deepcopy(file)
         loaded = self._loaded

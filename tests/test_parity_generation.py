@@ -1,0 +1,227 @@
+"""Live comparison of the rules of generation and of GenerationConfig with the reference library (make parity)."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from plainformers import logits
+from plainformers.logits import make_rules
+
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.parity
+V, EOS = 211, [3, 200]
+theirs = pytest.importorskip("transformers.generation.logits_process")
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    transformers.logging.set_verbosity_error()
+
+
+def scores_of(kind: str, B: int = 4) -> torch.Tensor:
+    """[B, V] logits: plain, with equal ones, with tokens ruled out, after top_k, very sharp, flat."""
+    torch.manual_seed(len(kind))
+    scores = torch.randn(B, V) * 3
+    if kind == "ruled out":
+        scores[torch.rand(B, V) < 0.7] = -math.inf
+    if kind == "few left":
+        scores = scores.masked_fill(scores < scores.topk(5).values[:, -1:], -math.inf)
+    if kind == "one left":
+        scores = scores.masked_fill(scores < scores.amax(-1, keepdim=True), -math.inf)
+    return {"equal": scores.round(), "sharp": scores * 40, "flat": scores * 0.01}.get(kind, scores)
+
+
+KINDS = ["plain", "equal", "ruled out", "few left", "one left", "sharp", "flat"]
+SAMPLING = {
+    "temperature": ("TemperatureLogitsWarper", "value", [0.3, 1.7], False),
+    "top_k": ("TopKLogitsWarper", "k", [1, 5, V, 10 * V], True),
+    "top_p": ("TopPLogitsWarper", "p", [0.0, 1e-9, 0.3, 0.9, 0.999999, 1.0], True),
+    "min_p": ("MinPLogitsWarper", "p", [0.0, 0.05, 1.0], True),
+    "top_h": ("TopHLogitsWarper", "h", [0.01, 0.4, 1.0], False),
+    "typical_p": ("TypicalLogitsWarper", "p", [0.01, 0.5, 0.95, 0.9999999], True),
+    "epsilon_cutoff": ("EpsilonLogitsWarper", "epsilon", [1e-4, 0.02, 0.9], True),
+    "eta_cutoff": ("EtaLogitsWarper", "epsilon", [1e-4, 0.02, 0.9], True),
+}
+
+
+@pytest.mark.parametrize("keep", [1, 3, 2 * V])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rule", SAMPLING)
+def test_a_rule_for_sampling(rule, kind, keep):
+    """Bit for bit. Which of equal scores the reference keeps is chance, since its sort is not stable."""
+    name, keyword, values, keeps = SAMPLING[rule]
+    scores = scores_of(kind)
+    for value in values:
+        got = getattr(logits, rule)(None, scores, **{keyword: value}, **({"keep": keep} if keeps else {}))
+        want = getattr(theirs, name)(value, **({"min_tokens_to_keep": keep} if keeps else {}))(None, scores)
+        if kind == "equal":
+            got, want = got.sort().values, want.sort().values
+        assert torch.equal(got, want), value
+
+
+def text(B: int, T: int) -> torch.Tensor:
+    return torch.randint(0, 6, (B, T), generator=torch.Generator().manual_seed(T)) * 40
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 30])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_about_the_text(kind, T):
+    ids, scores, encoder = text(4, T), scores_of(kind), text(2, 9)
+    for penalty in (0.7, 1.3):
+        want = theirs.RepetitionPenaltyLogitsProcessor(penalty)(ids, scores)
+        assert torch.equal(logits.repetition_penalty(ids, scores, penalty=penalty), want)
+        padding = torch.tensor([0, T - 1, 1, T // 2])
+        want = theirs.RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=padding)(ids, scores)
+        hidden = ids.masked_fill(torch.arange(T) < padding[:, None], -1)
+        assert torch.equal(logits.repetition_penalty(hidden, scores, penalty=penalty), want)
+        want = theirs.EncoderRepetitionPenaltyLogitsProcessor(penalty, encoder)(ids, scores)
+        assert torch.equal(logits.repetition_penalty(ids, scores, penalty=1 / penalty, text=encoder), want)
+    for size in (1, 2, 3, 4):
+        want = theirs.NoRepeatNGramLogitsProcessor(size)(ids, scores)
+        assert torch.equal(logits.no_repeat_ngram(ids, scores, size=size), want)
+        want = theirs.EncoderNoRepeatNGramLogitsProcessor(size, encoder)(ids, scores)
+        assert torch.equal(logits.no_repeat_ngram(ids, scores, size=size, text=encoder), want)
+    last = ids[0].tolist()
+    biases = {
+        (7,): 1.5,
+        (9,): -0.3,
+        (*last[-2:], 7): 0.1,
+        (last[-1], 7): 0.7,
+        (1, 2, 3): 4.0,
+        (*last[-1:], 9): -math.inf,
+    }
+    want = theirs.SequenceBiasLogitsProcessor(biases)(ids, scores)
+    assert torch.equal(logits.sequence_bias(biases)(ids, scores), want)
+    assert torch.equal(logits.sequence_bias([[list(s), b] for s, b in biases.items()])(ids, scores), want)
+    words = [list(sequence) for sequence in biases]
+    want = theirs.NoBadWordsLogitsProcessor(words, EOS)(ids, scores)
+    assert torch.equal(logits.sequence_bias({tuple(w): -math.inf for w in words})(ids, scores), want)
+
+
+def allowed(prompt: int, row: torch.Tensor) -> list[int]:
+    return [prompt, 5, int(row[-1])]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_prefix_allowed(kind, num_beams):
+    ids, scores = text(4, 5), scores_of(kind)
+    want = theirs.PrefixConstrainedLogitsProcessor(allowed, num_beams)(ids, scores)
+    assert torch.equal(logits.prefix_allowed(ids, scores, allowed=allowed, num_beams=num_beams), want)
+
+
+@pytest.mark.parametrize("scheme", ["lefthash", "selfhash"])
+@pytest.mark.parametrize("width", [1, 3, 6])
+def test_watermark(scheme, width):
+    ids, scores = text(4, 5), scores_of("plain")
+    want = theirs.WatermarkLogitsProcessor(V, "cpu", seeding_scheme=scheme, context_width=width)(ids, scores)
+    assert torch.equal(logits.watermark(ids, scores, seeding_scheme=scheme, context_width=width), want)
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 7, 8, 9, 40])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_about_the_length(kind, T):
+    ids, scores, eos = text(4, T), scores_of(kind), torch.tensor(EOS)
+    for got, want in [
+        (logits.suppress(ids, scores, tokens=eos, lengths=range(8)), theirs.MinLengthLogitsProcessor(8, EOS)),
+        (
+            logits.suppress(ids, scores, tokens=eos, lengths=range(8)),
+            theirs.MinNewTokensLengthLogitsProcessor(2, 6, EOS),
+        ),
+        (logits.suppress(ids, scores, tokens=eos), theirs.SuppressTokensLogitsProcessor(EOS)),
+        (
+            logits.suppress(ids, scores, tokens=eos, lengths=range(2, 3)),
+            theirs.SuppressTokensAtBeginLogitsProcessor(EOS, 2),
+        ),
+        (logits.force(ids, scores, tokens=torch.tensor(9), length=1), theirs.ForcedBOSTokenLogitsProcessor(9)),
+        (logits.force(ids, scores, tokens=eos, length=8), theirs.ForcedEOSTokenLogitsProcessor(9, EOS)),
+        (
+            logits.exponential_decay_length(ids, scores, start=7, factor=1.1, eos=eos),
+            theirs.ExponentialDecayLengthPenalty((5, 1.1), EOS, 2),
+        ),
+        (logits.remove_invalid(ids, scores), theirs.InfNanRemoveLogitsProcessor()),
+        (logits.renormalize(ids, scores), theirs.LogitNormalization()),
+    ]:
+        assert torch.equal(got, want(ids, scores)), type(want).__name__
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = transformers.GPT2Config(vocab_size=V, n_embd=8, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=EOS[0])
+    return transformers.GPT2LMHeadModel(config)
+
+
+ALL = {
+    "sequence_bias": [[[7], 1.5], [[40, 80], -2.0]],
+    "encoder_repetition_penalty": 1.2,
+    "repetition_penalty": 1.3,
+    "no_repeat_ngram_size": 2,
+    "encoder_no_repeat_ngram_size": 3,
+    "bad_words_ids": [[3], [8], [40, 0]],
+    "min_length": 9,
+    "min_new_tokens": 4,
+    "forced_bos_token_id": 11,
+    "forced_eos_token_id": [3, 12],
+    "remove_invalid_values": True,
+    "exponential_decay_length_penalty": (2, 1.2),
+    "suppress_tokens": [13, 14],
+    "begin_suppress_tokens": [15, 16],
+    "renormalize_logits": True,
+}
+DRAWN = {
+    "do_sample": True,
+    "temperature": 0.8,
+    "top_h": 0.9,
+    "top_k": 60,
+    "top_p": 0.97,
+    "min_p": 0.001,
+    "typical_p": 0.9,
+    "epsilon_cutoff": 1e-4,
+    "eta_cutoff": 1e-4,
+}
+CONFIGS = [{name: value} for name, value in ALL.items()]
+CONFIGS += [{name: value, "do_sample": True} for name, value in DRAWN.items() if name != "do_sample"]
+CONFIGS += [{}, ALL, DRAWN, ALL | DRAWN, DRAWN | {"num_beams": 3}, ALL | DRAWN | {"num_beams": 2}]
+WITHOUT = dict.fromkeys([*ALL, *DRAWN, "num_beams", "max_length", "max_new_tokens", "watermarking_config"])
+
+
+@pytest.mark.parametrize("given", CONFIGS, ids=lambda given: "+".join(given)[:60] or "nothing")
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("T", [1, 5])
+def test_the_rules_of_a_config_and_their_order(model, given, marked, T):
+    """The same scores after all rules at every length of the text, with left padding and a rule of the user's."""
+    torch.manual_seed(T)
+    ids, mask = text(4, T), torch.ones(4, T, dtype=torch.long)
+    mask[1, : T - 1] = 0
+    ids[mask == 0] = 201  # stands nowhere else: for most rules of the reference padding is text
+
+    def custom(ids, scores):
+        return scores * 0.9
+
+    config = transformers.GenerationConfig(**{"num_beams": 1} | given, max_length=T + 6, pad_token_id=0)
+    if config.min_new_tokens is not None:  # as generate does it
+        config.min_length = T + config.min_new_tokens
+    if marked:
+        config.watermarking_config = transformers.WatermarkingConfig(bias=0.5)
+    config._eos_token_tensor = torch.tensor(EOS)
+    prefix_fn = (lambda prompt, row: list(range(3, V, 2 + prompt))) if "min_length" in given else None
+    reference = model._get_logits_processor(config, T, ids, prefix_fn, [custom], "cpu", {"attention_mask": mask})
+    ours = SimpleNamespace(**WITHOUT | given | {"max_length": T + 6, "watermarking_config": config.watermarking_config})
+    rules = make_rules(
+        ours, prompt_length=T, eos=EOS, prompt_mask=mask, encoder_ids=ids, prefix_allowed_tokens_fn=prefix_fn,
+        num_beams=given.get("num_beams", 1), custom=[custom],
+    )  # fmt: skip
+    merged = config.min_new_tokens is not None  # into the rule of min_length
+    assert len(rules) == len(reference) - merged
+    for _ in range(6):
+        scores = logits_before = torch.randn(4, V) * 3
+        for rule in rules:
+            before = scores.clone()
+            after = rule(ids, scores)
+            assert torch.equal(scores, before), "a rule wrote into its input"
+            scores = after
+        want = reference(ids, logits_before)
+        torch.testing.assert_close(scores, want, rtol=0, atol=0, equal_nan=True)
+        ids = torch.cat([ids, torch.randint(0, 6, (4, 1)) * 40], 1)
