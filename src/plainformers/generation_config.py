@@ -311,7 +311,7 @@ class GenerationConfig:
         return_unused_kwargs: give (config, keywords that are no fields) instead of raising.
         """
         keywords = rename_keywords(keywords, "from_pretrained")
-        where = {name: keywords.pop(name) for name in HUB_ARGUMENTS[:-1] if name in keywords}  # no GGUF file has one
+        where = {name: keywords.pop(name) for name in HUB_ARGUMENTS if name in keywords}
         name = pretrained_model_name
         folder = fetch(name if isinstance(name, str) else Path(name), lambda names: [config_file_name], **where)
         if (path := file_in(folder, config_file_name)) is None:

@@ -90,7 +90,7 @@ _PUBLIC: dict[str, str] = {
     "TokenClassificationPipeline ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache QuantizedCache StaticCache",
-    "generation_config": "GenerationConfig",
+    "generation_config": "GenerationConfig WatermarkingConfig",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
     "trace": "Trace watch",
