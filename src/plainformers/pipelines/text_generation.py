@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from ..aliases import resolve_keywords
 from ..batching import plan_batches
+from ..cache import DynamicCache
 from ..encoding import BatchEncoding
 from ..generation import generate, stream
 from ..generation_config import GenerationConfig
@@ -157,15 +157,27 @@ class TextGenerationPipeline(Pipeline):
             return super().__call__(inputs, **arguments)
         return super().__call__([inputs], **arguments)[0]
 
-    def stream_text(self, prompt: Any, **arguments: Any) -> Iterator[str]:
-        """What a call would add to one text or chat, piece by piece as it is written: whole characters."""
+    def stream_text(
+        self, prompt: Any, *, conversation: "Conversation | None" = None, **arguments: Any
+    ) -> Iterator[str]:
+        """What a call would add to one text or chat, piece by piece as it is written: whole characters.
+
+        conversation: whose cache holds the beginning.
+        """
         before, after = self.steps_of(self.defaults | self.checked(arguments))
         options = before.pop("options", {})
         inputs = self.preprocess(prompt if is_chat(prompt) else self.read(prompt), **before)
         given = {"input_ids": inputs["input_ids"].to(self.device)} if inputs["input_ids"].shape[1] else {}
         skip = after.get("skip_special_tokens", True)
         options = self.options(options)
+        if conversation is not None:
+            given["past_key_values"] = conversation.resume(inputs["input_ids"][0].tolist())
+            options["stopping_criteria"] = [conversation.remember, *options.get("stopping_criteria", ())]
         return stream(self.model, **given, tokenizer=self.tokenizer, skip_special_tokens=skip, **options)
+
+    def conversation(self, messages: Sequence[Mapping[str, Any]] = ()) -> "Conversation":
+        """A chat that remembers what was said, and computes only what is new."""
+        return Conversation(self, messages)
 
     def answer_one(self, item: Any, before: dict[str, Any], after: dict[str, Any]) -> Any:
         ((_, answer),) = self.numbered_answers([item], before, after, 1)
@@ -200,6 +212,46 @@ class TextGenerationPipeline(Pipeline):
         before, after = super().steps_of(arguments)
         options = {n: before.pop(n) for n in list(before) if n not in own}
         return before | {"options": options}, after
+
+
+class Conversation:
+    """A chat turn by turn. messages: all that was said; it may be changed between turns."""
+
+    def __init__(self, pipe: TextGenerationPipeline, messages: Sequence[Mapping[str, Any]]):
+        self.pipe, self.messages = pipe, [dict(message) for message in messages]
+        self.cache, self.seen = DynamicCache(), list[int]()  # seen: the tokens whose keys the cache may hold
+
+    def answer(self, text: str, **arguments: Any) -> Iterator[str]:
+        """What the model says to it, piece by piece. Whoever stops to iterate ends the answer there.
+
+        Raises ValueError, with the chat as it was, where it has become too long.
+        """
+        self.messages.append({"role": "user", "content": text})
+        said = ""
+        try:
+            for piece in self.pipe.stream_text(self.messages, conversation=self, **arguments):
+                said += piece
+                yield piece
+        finally:  # an error before the first piece leaves nothing, an interruption what was said
+            if said:
+                self.messages.append({"role": "assistant", "content": said})
+            else:
+                self.messages.pop()
+
+    def remember(self, ids: torch.Tensor, scores: Any) -> bool:
+        """A criterion that never stops."""
+        self.seen = ids[0].tolist()
+        return False
+
+    def resume(self, ids: list[int]) -> DynamicCache:
+        """The cache of the longest beginning that is the same as before; one token is left to go on with."""
+        pairs = enumerate(zip(self.seen, ids, strict=False))
+        same = next((i for i, (old, new) in pairs if old != new), min(len(self.seen), len(ids)))
+        try:
+            self.cache.crop(min(same, len(ids) - 1))
+        except ValueError:  # it left the window of a layer
+            self.cache.reset()
+        return self.cache
 
 
 def is_chat(item: Any) -> bool:
