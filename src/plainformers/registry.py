@@ -87,6 +87,7 @@ _PUBLIC: dict[str, str] = {
     "ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache",
+    "streaming": "AsyncTextIteratorStreamer TextIteratorStreamer TextStreamer",
     "generation_config": "GenerationConfig WatermarkingConfig",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
