@@ -49,7 +49,7 @@ demo: $(VENV)/.installed ## the sentiment of a few sentences, and of TEXT="..."
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-test ## the quick tests: no network, no real checkpoints (ARGS="-k bert")
-	$(PYTEST) -m "not real and not parity and not slow and not browser" -n 2 $(ARGS)
+	$(PYTEST) -m "not real and not parity and not slow and not browser" -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/.installed-dev ## all that a change must pass: format, lint, types, quick tests
 	$(BIN)/ruff format --check .

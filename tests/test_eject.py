@@ -10,7 +10,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from plainformers.eject import eject, write
 from plainformers.model import Model
 from plainformers.registry import MODELS, Entry
 
+pytestmark = pytest.mark.xdist_group("eject")  # in one process: ejecting and answering is done once
 ROOT = Path(__file__).parent.parent
 EVERY = pytest.mark.parametrize(("row", "head"), CASES, ids=[f"{row.name}-{head}" for row, head in CASES])
 EACH = pytest.mark.parametrize("model_type", sorted(MODELS))
@@ -250,8 +250,7 @@ from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 allowed = {"torch", "torchgen", "functorch", "safetensors", "packaging", "typing_extensions", "numpy", "sympy",
     "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec"} | set(sys.stdlib_module_names)
 
-file, cases = sys.argv[1:]
-module = file.rpartition("/")[2].removesuffix(".py")
+module = None  # the ejected file's
 
 class Finder(PathFinder):  # nothing else that stands in this environment can be found
     @classmethod
@@ -261,12 +260,15 @@ class Finder(PathFinder):  # nothing else that stands in this environment can be
         return super().find_spec(name, path, target) if there else None
 
 sys.meta_path = [BuiltinImporter, FrozenImporter, Finder]
-sys.path.insert(0, file.rpartition("/")[0])
 import importlib, json
 from safetensors.torch import save_file
-names = vars(importlib.import_module(module))
-for case in json.load(open(cases)):
-    save_file(answer(names, case), case["answers"])
+for file, cases in json.load(open(sys.argv[1])).items():
+    folder, _, module = file.removesuffix(".py").rpartition("/")
+    sys.path.insert(0, folder)
+    names = vars(importlib.import_module(module))
+    for case in cases:
+        save_file(answer(names, case), case["answers"])
+    del sys.path[0], sys.modules[module]  # no file may lean on the one before
 for name in ("plainformers", "transformers", "tokenizers", "huggingface_hub"):
     try:
         importlib.import_module(name)
@@ -352,18 +354,18 @@ def tied(model):
 
 @pytest.fixture(scope="module")
 def cases(files, tmp_path_factory):
-    """(row, head) -> its case, whose answers an isolated interpreter has written; one interpreter per model type."""
-    folder, cases, commands = tmp_path_factory.mktemp("cases"), {}, []
-    for model_type, file in files.items():
-        own = [(row, head) for row, head in CASES if row.model_type == model_type]
-        cases |= {(row.name, head): make_case(row, head, folder / f"{row.name}-{head}") for row, head in own}
-        listed = folder / f"{model_type}.json"
-        listed.write_text(json.dumps([cases[row.name, head] for row, head in own]))
-        commands.append([sys.executable, "-I", "-W", "error", "-c", inspect.getsource(answer) + ALONE, file, listed])
-    with ThreadPoolExecutor() as pool:
-        for done in pool.map(lambda command: subprocess.run(command, capture_output=True, text=True), commands):
-            assert done.returncode == 0, done.stderr
-            assert done.stdout.count("is not here") == 4
+    """(row, head) -> its case, whose answers an isolated interpreter has written, one that is told one file at a time."""
+    folder = tmp_path_factory.mktemp("cases")
+    cases = {(row.name, head): make_case(row, head, folder / f"{row.name}-{head}") for row, head in CASES}
+    of_file = {str(file): [] for file in files.values()}
+    for row, head in CASES:
+        of_file[str(files[row.model_type])].append(cases[row.name, head])
+    listed = folder / "cases.json"
+    listed.write_text(json.dumps(of_file))
+    command = [sys.executable, "-I", "-W", "error", "-c", inspect.getsource(answer) + ALONE, listed]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is not here") == 4
     return cases
 
 

@@ -35,7 +35,7 @@ def qk():
 def test_heads_are_turned_by_their_positions(qk):
     positions = torch.tensor([[0, 1, 2, 3, 4, 5], [7, 5, 0, 0, 1, 900]])
     cos, sin = make_rotary(PLAIN, D, positions, None, torch.float32)
-    assert cos.shape == sin.shape == (2, 6, D // 2)
+    assert cos.shape == sin.shape == (2, 6, D)
     for x, got in zip(qk, apply_rotary(*qk, cos, sin), strict=True):
         torch.testing.assert_close(got, turned(x, positions[:, None].numpy()), atol=1e-4, rtol=0)
     one = make_rotary(PLAIN, D, positions[:1], None, torch.float32)  # one row of positions for all
@@ -64,7 +64,7 @@ def test_long_sequences_are_stretched_each_by_its_own_length(qk):
     torch.testing.assert_close(got, turned(q, packed.numpy(), stretched([5, 5, 5, 5, 5, 1])))
     for mask in (None, torch.ones(2, 1, 6, 6)):
         cos, _ = make_rotary(DYNAMIC, D, torch.arange(6)[None], mask, torch.float32)
-        assert cos.shape == (1, 6, D // 2)
+        assert cos.shape == (1, 6, D)
         got = apply_rotary(q, k, cos, _)[0]
         torch.testing.assert_close(got, turned(q, np.arange(6), stretched(6)))
     short = torch.arange(4)[None]

@@ -28,11 +28,15 @@ class Attend(Protocol):
         dropout: float = 0.0,
         head_mask: Tensor | None = None,
         bias: Bias = None,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         """q [B, H, Q, D]; k, v [B, G, K, D] -> [B, H, Q, D].
 
         dropout: probability at which attention weights are dropped; 0 outside of training.
         head_mask: [H], what each head's weights are multiplied with.
+        softcap: scores are bent to stay within -softcap and softcap, by a tanh.
+        sinks: [H], a score of each head that takes its share of the weights and gives nothing.
         bias: added to the scaled scores, [1 or B, 1 or H, Q, K]. In a packed batch it is [1, 1 or H, N, N], N tokens of
         the longest sequence: every sequence takes its first rows and columns, so it may depend on positions only.
         Or a function of q and k: a packed batch calls it for sequences of one length, [S, H, n, D], or for its row.
@@ -44,21 +48,25 @@ class Attend(Protocol):
 
 
 class Span(NamedTuple):
-    """What a query may see before padding counts: the queries are the last Q of K tokens."""
+    """What a query may see before padding counts."""
 
     Q: int
     K: int
     causal: bool
     window: int | None  # a query sees this many keys to its left, itself included
     device: torch.device
+    # tokens before the first query: keys are the last K of past + Q; a tensor []: they are the first K, there or not
+    past: int | Tensor
 
     @property
     def everything(self) -> bool:
-        return (not self.causal or self.Q == 1) and self.window is None
+        within = self.window is None or self.window >= self.K
+        return not isinstance(self.past, Tensor) and (not self.causal or self.Q == 1) and within
 
     def allowed(self) -> Tensor:
         """[Q, K] bool, True where a query may see a key."""
-        q = torch.arange(self.K - self.Q, self.K, device=self.device)[:, None]
+        past = self.past if isinstance(self.past, Tensor) else self.K - self.Q
+        q = (torch.arange(self.Q, device=self.device) + past)[:, None]
         k = torch.arange(self.K, device=self.device)[None, :]
         allowed = k <= q if self.causal else torch.ones(self.Q, self.K, dtype=torch.bool, device=self.device)
         if self.window is not None:
@@ -81,12 +89,14 @@ def dense_mask(span: Span, mask: Any) -> Tensor | None:
         )
         mask = (own[:, None] == own[None, :])[None, None]
     elif mask is not None and mask.dim() == 2:
-        if mask.shape[1] != span.K:
+        if isinstance(span.past, Tensor):  # what is not there yet is hidden by being later
+            mask = F.pad(mask[:, : span.K], (0, max(span.K - mask.shape[1], 0)), value=1)
+        elif mask.shape[1] != span.past + span.Q:
             raise ValueError(
-                f"attention_mask covers {mask.shape[1]} tokens; {span.K} are attended to"
-                f"{f' ({span.K - span.Q} of them in the cache)' if span.K > span.Q else ''}."
+                f"attention_mask covers {mask.shape[1]} tokens; there are {span.past + span.Q}"
+                f"{f' ({span.past} of them in the cache)' if span.past else ''}."
             )
-        mask = mask[:, None, None, :].bool()
+        mask = mask[:, None, None, -span.K :].bool()
     elif mask is not None and mask.dim() == 3:
         mask = mask[:, None].bool()
     elif mask is not None:
@@ -115,7 +125,8 @@ class SdpaMask(NamedTuple):
 
 
 def sdpa_mask(span: Span, mask: Any) -> SdpaMask:
-    if mask is None and span.causal and span.window is None and span.Q == span.K and span.Q > 1:
+    whole = span.window is None or span.window >= span.K
+    if mask is None and span.causal and whole and span.Q == span.K > 1 and not isinstance(span.past, Tensor):
         return SdpaMask(None, True)
     return SdpaMask(dense_mask(span, mask), False)
 
@@ -145,11 +156,15 @@ def eager_attention(
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
     bias: Bias = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
     record: list[Tensor] | None = None,
 ) -> Tensor:
     """The formula, step by step; appends the weights [B, H, Q, K] to `record`."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = q @ k.transpose(-1, -2) * scale
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
     if callable(bias):  # a distance within a sequence is the same within the row
         bias = bias(q, k)
     elif bias is not None and mask.lengths is not None:
@@ -161,7 +176,11 @@ def eager_attention(
         scores = scores.masked_fill(~mask.dense, torch.finfo(scores.dtype).min)
     elif mask.dense is not None:
         scores = scores + mask.dense
+    if sinks is not None:
+        scores = torch.cat((scores, sinks.to(scores)[:, None, None].expand(*scores.shape[:3], 1)), dim=-1)
     weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)
+    if sinks is not None:
+        weights = weights[..., :-1]
     if head_mask is not None:
         weights = weights * head_mask[:, None, None].to(weights)
     if record is not None:
@@ -179,8 +198,19 @@ def sdpa_attention(
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
     bias: Bias = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     dense, causal = mask
+    if softcap is not None or sinks is not None:  # which PyTorch's kernel does not know
+        if causal:
+            dense = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+        seen, more = EagerMask(dense, None), {"softcap": softcap, "sinks": sinks, "dropout": dropout}
+        return eager_attention(q, k, v, mask=seen, scale=scale, head_mask=head_mask, bias=bias, **more)
+    (B, H, Q, D), G = q.shape, k.shape[1]
+    one_query = Q == 1 and bias is None and not dropout and (dense is None or dense.dim() < 4 or dense.shape[1] == 1)
+    if G != H and one_query:  # the heads that share keys become the queries of one head: nothing is repeated
+        q = q.reshape(B, G, H // G, D)
     if dense is not None and dense.is_floating_point():
         dense = dense.to(q.dtype)
     bias = bias(q, k) if callable(bias) else bias
@@ -204,6 +234,8 @@ def sdpa_attention(
         dropout_p=dropout,
         enable_gqa=q.shape[1] != k.shape[1],
     )
+    if G != H and one_query:
+        x = x.reshape(B, H, Q, x.shape[3])
     # weights scaled per head and then summed over the values are the sum scaled per head
     return x if head_mask is None else x * head_mask[:, None, None].to(x)
 
@@ -218,6 +250,8 @@ def varlen_attention(
     dropout: float = 0.0,
     head_mask: Tensor | None = None,
     bias: Bias = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """The sequences of a packed batch for themselves, those of one length that stand together at once.
 
@@ -228,9 +262,10 @@ def varlen_attention(
         end = start + n * len(list(same))
         # [1, H, S n, D] -> [S, H, n, D]: views, since memory lies as [T, H, D]
         parts_of = (x[0, :, start:end].unflatten(1, (-1, n)).transpose(0, 1) for x in (q, k, v))
-        inner = sdpa_mask(Span(n, n, mask.causal, mask.window, q.device), None)
+        inner = sdpa_mask(Span(n, n, mask.causal, mask.window, q.device, 0), None)
         own = bias[..., :n, :n] if isinstance(bias, Tensor) else bias
-        x = sdpa_attention(*parts_of, mask=inner, scale=scale, dropout=dropout, head_mask=head_mask, bias=own)
+        more = {"dropout": dropout, "head_mask": head_mask, "bias": own, "softcap": softcap, "sinks": sinks}
+        x = sdpa_attention(*parts_of, mask=inner, scale=scale, **more)
         parts.append(x.transpose(1, 2).flatten(0, 1))  # [S n, H, D]
         start = end
     return torch.cat(parts)[None].transpose(1, 2)
@@ -256,12 +291,14 @@ def bind_attention(
     causal: bool,
     device: torch.device,
     mask: Any = None,
+    past: int | Tensor | None = None,
     window: int | None = None,
     record: list[Tensor] | None = None,
 ) -> Attend:
     """The function that layers call; see Attend.
 
-    mask: what the model was given as attention_mask; a packed batch takes the varlen kernel.
+    K: keys of a layer; past: tokens before the first query, K - Q without another word, a tensor [] for a cache whose
+    keys have fixed places. mask: what the model was given as attention_mask; a packed batch takes the varlen kernel.
     record: a list that receives each layer's weights [B, H, Q, K]; this takes the eager kernel.
     """
     if record is not None:
@@ -271,5 +308,5 @@ def bind_attention(
     if kernel not in KERNELS:
         raise ValueError(f"Attention kernel {kernel!r} is not known; there are {', '.join(KERNELS)}.")
     make_mask, attend = KERNELS[kernel]
-    bound = partial(attend, mask=make_mask(Span(Q, K, causal, window, device), mask))
+    bound = partial(attend, mask=make_mask(Span(Q, K, causal, window, device, K - Q if past is None else past), mask))
     return bound if record is None else partial(bound, record=record)

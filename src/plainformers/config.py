@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .aliases import ALIASES, did_you_mean, rename_keywords, resolve_keywords, unknown_argument
-from .hub import fetch, file_in, names_in, read_json, upload, write_file
+from .hub import fetch, file_in, find_gguf, names_in, only_gguf, read_json, upload, write_file
 
 # arguments of every from_pretrained that say where files come from
-HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
+HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token", "gguf_file")
 MOST_LAYERS = 10_000  # of anything that makes one module each; more is a damaged or hostile file
 MOST_LABELS = 100_000  # without names, so that a small file does not make large ones
 # what users set on any config; no forward pass of ours reads them where they are no fields
@@ -35,15 +35,26 @@ NOTES = frozenset({
 BASE_ARGUMENTS = NOTES | {"is_decoder", "add_cross_attention", "chunk_size_feed_forward", "tie_encoder_decoder"}
 
 
-def load_config_dict(name: str | os.PathLike[str], **where: Any) -> dict[str, Any]:
-    """The content of a model's config.json; where: the arguments of hub.fetch."""
+def load_config_dict(name: str | os.PathLike[str], gguf_file: str | None = None, **where: Any) -> dict[str, Any]:
+    """The content of a model's config.json, or what a GGUF file says instead; where: the arguments of hub.fetch."""
+
+    def choose(names: list[str]) -> list[str]:
+        return [n for n in names if n == "config.json"] or only_gguf(names)
+
     name = Path(name) if isinstance(name, os.PathLike) else name
-    folder = fetch(name, lambda names: [n for n in names if n == "config.json"], **where)
-    path = file_in(folder, "config.json")
+    path = find_gguf(name, gguf_file, **where)
     if path is None:
-        there = ", ".join(names_in(folder)[:20]) or "nothing"
-        raise FileNotFoundError(f"{name} has no config.json; in {folder} there is {there}.")
-    return read_json(path)
+        folder = fetch(name, choose, **where)
+        path = next((file_in(folder, chosen) for chosen in choose(names_in(folder))), None)
+        if path is None:
+            there = ", ".join(names_in(folder)[:20]) or "nothing"
+            raise FileNotFoundError(f"{name} has no config.json; in {folder} there is {there}.")
+    if path.suffix != ".gguf":
+        return read_json(path)
+    from .gguf import read_gguf
+    from .gguf_models import gguf_config
+
+    return gguf_config(read_gguf(path))
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -200,6 +211,13 @@ class Config:
             object.__setattr__(self, "label2id", {label: i for i, label in value.items()})
         if name == "label2id" and value is None:
             value = {label: i for i, label in self.id2label.items()}
+        self.__dict__.get("_filled", set()).discard(name)
+        if "rope_theta" in type(self).__dataclass_fields__:  # one number in two spellings
+            rope = self.__dict__.get("rope_parameters")
+            if name == "rope_theta" and isinstance(rope, dict) and name in rope:
+                object.__setattr__(self, "rope_parameters", rope | {name: value})
+            if name == "rope_parameters" and isinstance(value, dict) and value.get("rope_theta") is not None:
+                object.__setattr__(self, "rope_theta", value["rope_theta"])
         # the class, not the instance, says what is a field, a property or a private note
         if hasattr(type(self), name) or name in type(self).__dataclass_fields__ or name.startswith("_"):
             object.__setattr__(self, name, value)
@@ -230,6 +248,13 @@ class Config:
 
     # ---- Checks
 
+    def fill(self, name: str, value: Any) -> None:
+        """Gives a field that nobody set the value that follows from others; validate() does it anew each time."""
+        filled = self.__dict__.setdefault("_filled", set())
+        if self.__dict__[name] is None or name in filled:
+            object.__setattr__(self, name, value)
+            filled.add(name)
+
     def validate(self) -> None:
         """Raises ValueError for a field of a wrong type or an absurd size, naming all of them."""
         wrong = []
@@ -256,9 +281,10 @@ class Config:
         return_unused_kwargs: bool = False,
         **keywords: Any,
     ) -> Any:
-        """Reads config.json of a folder or a repository.
+        """Reads config.json of a folder or a repository, or a GGUF file (its path, or gguf_file within them).
 
-        keywords: revision, subfolder, cache_dir, force_download, local_files_only, token; others override fields.
+        keywords: revision, subfolder, cache_dir, force_download, local_files_only, token, gguf_file; others override
+        fields.
         return_unused_kwargs: give (config, keywords that are no fields) instead of raising.
         """
         keywords = rename_keywords(keywords, "from_pretrained")
@@ -339,9 +365,11 @@ class Config:
         state = self._state()
         file: dict[str, Any] | None = self.__dict__.get("_file")
         if file is None:
-            common = Config.__dataclass_fields__.keys()
+            common = Config.__dataclass_fields__
             plain = Config()._state()
-            result = {k: v for k, v in state.items() if k not in common or v != plain[k]}
+            own = type(self).__dataclass_fields__  # where a model has another default, readers may have either
+            usual = {k for k in plain if k in common and state[k] == plain[k] and own[k].default == common[k].default}
+            result = {k: v for k, v in state.items() if k not in usual}
             return {"model_type": self.model_type} | copy.deepcopy(result)
         result = copy.deepcopy(file)
         loaded = self._loaded

@@ -338,7 +338,7 @@ class GenerationConfig:
     def from_model_config(cls, model_config: Config | dict[str, Any]) -> "GenerationConfig":
         """From a model's config.json, where older checkpoints say how to generate."""
         if isinstance(model_config, Config):
-            values = model_config.to_dict() | model_config.get_text_config(decoder=True).to_dict()
+            values = model_config._state() | model_config.get_text_config(decoder=True)._state()
         else:
             values = model_config
         # older versions wrote defaults, too

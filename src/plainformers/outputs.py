@@ -69,6 +69,24 @@ class BaseModelOutput(ModelOutput):
 
 
 @dataclass
+class BaseModelOutputWithPast(ModelOutput):
+    last_hidden_state: Tensor | None = None  # [B, T, C]
+    past_key_values: Any = None
+    hidden_states: HiddenStates | None = None
+    attentions: Attentions | None = None
+
+
+@dataclass
+class BaseModelOutputWithPastAndCrossAttentions(BaseModelOutputWithPast):
+    cross_attentions: Attentions | None = None
+
+
+@dataclass
+class MoeModelOutputWithPast(BaseModelOutputWithPast):
+    router_logits: tuple[Tensor, ...] | None = None  # L tensors [B T, E] of scores over experts
+
+
+@dataclass
 class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
     last_hidden_state: Tensor | None = None  # [B, T, C]
     pooler_output: Tensor | None = None  # [B, C]
@@ -139,13 +157,39 @@ class NextSentencePredictorOutput(LogitsOutput): ...
 
 
 @dataclass
-class CausalLMOutputWithCrossAttentions(ModelOutput):
+class CausalLMOutputWithPast(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None  # [B, T, V]
     past_key_values: Any = None
     hidden_states: HiddenStates | None = None
     attentions: Attentions | None = None
+    loss_count: Tensor | None = outside_tuple()
+
+
+@dataclass
+class CausalLMOutputWithCrossAttentions(CausalLMOutputWithPast):
     cross_attentions: Attentions | None = None
+
+
+@dataclass
+class MoeCausalLMOutputWithPast(ModelOutput):
+    loss: Tensor | None = None
+    aux_loss: Tensor | None = None  # how unevenly the experts are used
+    logits: Tensor | None = None  # [B, T, V]
+    past_key_values: Any = None
+    hidden_states: HiddenStates | None = None
+    attentions: Attentions | None = None
+    router_logits: tuple[Tensor, ...] | None = None
+    loss_count: Tensor | None = outside_tuple()
+
+
+@dataclass
+class SequenceClassifierOutputWithPast(ModelOutput):
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # [B, N]
+    past_key_values: Any = None
+    hidden_states: HiddenStates | None = None
+    attentions: Attentions | None = None
     loss_count: Tensor | None = outside_tuple()
 
 

@@ -34,6 +34,7 @@ def _entry(file: str, name: str, heads: str, **others: str) -> Entry:
 
 
 _COMMON = "sequence-classification multiple-choice token-classification question-answering"
+_HEADS = "sequence-classification token-classification question-answering"
 _ROBERTA = f"base causal-lm masked-lm {_COMMON}"
 _XLNET = {"pretraining": "XLNetLMHeadModel", "causal_lm": "XLNetLMHeadModel"}
 _XLNET |= {
@@ -46,6 +47,8 @@ MODELS: dict[str, Entry] = {
     "bert": _entry("bert", "Bert", f"base pretraining masked-lm next-sentence {_COMMON}", causal_lm="BertLMHeadModel"),
     "deberta-v2": _entry("deberta_v2", "DebertaV2", f"base masked-lm {_COMMON}", pretraining="DebertaV2ForMaskedLM"),
     "distilbert": _entry("distilbert", "DistilBert", f"base masked-lm {_COMMON}", pretraining="DistilBertForMaskedLM"),
+    "gpt2": _entry("gpt2", "GPT2", f"base {_HEADS}", causal_lm="GPT2LMHeadModel", double_heads="GPT2DoubleHeadsModel"),
+    "llama": _entry("llama", "Llama", f"base causal-lm {_HEADS}"),
     "electra": _entry("electra", "Electra", f"base pretraining causal-lm masked-lm {_COMMON}"),
     "modernbert": _entry("modernbert", "ModernBert", f"base masked-lm {_COMMON}"),
     "mpnet": _entry("mpnet", "MPNet", f"base masked-lm {_COMMON}"),
@@ -83,10 +86,10 @@ _PUBLIC: dict[str, str] = {
     "model": "Model PreTrainedModel",
     "tokenizer_training": "train_tokenizer",
     "pipelines": "FeatureExtractionPipeline FillMaskPipeline Pipeline QuestionAnsweringPipeline "
-    "SentenceSimilarityPipeline TextClassificationPipeline TextRankingPipeline TokenClassificationPipeline "
-    "ZeroShotClassificationPipeline pipeline",
+    "SentenceSimilarityPipeline TextClassificationPipeline TextGenerationPipeline TextRankingPipeline "
+    "TokenClassificationPipeline ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
-    "cache": "Cache DynamicCache",
+    "cache": "Cache DynamicCache QuantizedCache StaticCache",
     "streaming": "AsyncTextIteratorStreamer TextIteratorStreamer TextStreamer",
     "generation_config": "GenerationConfig WatermarkingConfig",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
@@ -100,7 +103,6 @@ RENAMED: dict[str, str] = {
     "PretrainedConfig": "Config",
     "PreTrainedConfig": "Config",
     "PreTrainedModel": "Model",
-    "Cache": "DynamicCache",
 }
 
 

@@ -50,7 +50,7 @@ def first_index(mask: Mask) -> Tensor | None:
     return mask.ne(0).int().argmax(dim=1)
 
 
-def make_position_ids(mask: Mask, B: int, T: int, past: int, device: torch.device) -> Tensor:
+def make_position_ids(mask: Mask, B: int, T: int, past: int | Tensor, device: torch.device) -> Tensor:
     """[B or 1, T]: each token's place in its own sequence, so that padding on the left shifts nothing.
 
     mask: 2-D over past + T tokens, or Packed, or anything else for "no padding". past: tokens already in the cache.
@@ -58,9 +58,23 @@ def make_position_ids(mask: Mask, B: int, T: int, past: int, device: torch.devic
     if isinstance(mask, Packed):
         mask.check(B, T)
         return torch.cat([torch.arange(n, device=device) for n in mask.lengths])[None]
-    positions = torch.arange(past, past + T, device=device)[None]
+    positions = (torch.arange(T, device=device) + past)[None]
     first = first_index(mask)
     return positions if first is None else (positions - first[:, None].to(device)).clamp(min=0)
+
+
+def blocks_of(position_ids: Tensor) -> Tensor:
+    """[B, T, T] bool, True within a sequence: without a mask, positions [B, T] that start anew begin the next one."""
+    own = (position_ids[:, 1:] <= position_ids[:, :-1]).cumsum(-1)
+    own = torch.nn.functional.pad(own, (1, 0))
+    return own[:, :, None] == own[:, None, :]
+
+
+def real_tokens(input_ids: Tensor | None, mask: Mask, pad: int | None) -> Mask:
+    """The mask; without one, what the ids say: all that is not the padding token is real."""
+    if mask is not None or input_ids is None or pad is None:
+        return mask
+    return input_ids.ne(pad)
 
 
 def first_token(x: Tensor, mask: Mask) -> Tensor:

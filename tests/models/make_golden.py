@@ -13,6 +13,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from zoo import (
+    GENERATED,
+    GENERATIONS,
     ROWS,
     Row,
     config_for,
@@ -20,6 +22,7 @@ from zoo import (
     draw_weight,
     flatten_outputs,
     make_inputs,
+    make_prompts,
     summarise,
     summarise_gradients,
 )
@@ -91,6 +94,11 @@ def golden(row: Row) -> None:
                 module.p = 0.0
         out = model(**inputs, output_hidden_states=True, output_attentions=True)
         tensors |= {f"{head}/{name}": value for name, value in flatten_outputs(out).items()}
+        if head == "causal-lm" and row in GENERATED:
+            for how, options in GENERATIONS.items():
+                torch.manual_seed(0)
+                ids = model.generate(**make_prompts(row), max_new_tokens=6, **options)
+                tensors[f"{head}/generate.{how}"] = ids
         if "loss" in out:
             out.loss.backward()
             tensors |= {f"{head}/{name}": value for name, value in gradients(model, weights).items()}

@@ -8,6 +8,7 @@ import math
 import re
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ PREFIXES = (
     "nomic_bert",
     r"transformer(?!\.layer\.\d+\.(attention|sa_layer_norm|ffn|output_layer_norm)\.)",  # not DistilBERT's
 )
-NORMS = r"(LayerNorm|[Ll]ayer_norm|norm\d?|emb_ln)\.weight$"
+NORMS = r"(LayerNorm|[Ll]ayer_norm|norm\d?|emb_ln|ln_\w+)\.weight$"
 SECOND = {"bert": "next_sentence_label", "albert": "sentence_order_label"}  # beside labels, in pre-training
 STD = 0.15  # large enough that a missing bias, a wrong epsilon or a swapped norm shows
 BERT_HEADS = (
@@ -71,13 +72,13 @@ class Row:
     decoder: bool = False
     cross: bool = False  # reads an encoder's output
     head_mask: bool = False  # compared under a head mask too, with the last version that honoured one
-    # answers without padding: its logits count in their loss, and those of the reference's padding are others than ours
-    full_answers: bool = False
+    unpadded: tuple[str, ...] = ()  # heads whose numbers hang on padding in the reference, and are compared without
     # names of linear layers -> deviation of their weights at an initializer_range of 0.5, where that is another
     drawn: tuple[tuple[str, float], ...] = ()
     padding_side: str = "right"  # "left" where the reference reads the last column, padding or not
     extra: tuple[str, ...] = ()  # further inputs; see make_extra
     masked: bool = True  # False: the reference fails with a mask; padding is behind all that a real token sees
+    cached: bool = True  # False: what is in a cache hangs on how long the text was by then, in the reference too
     labelled: bool = True  # False: compared without targets, where a head then gives something else
 
 
@@ -115,7 +116,104 @@ MODERNBERT_DRAWN = ((r"(Wo|dense)$", 0.44 / 8**0.5), (r"classifier$", 0.22), (""
 NOMIC = {k: v for k, v in BERT.items() if k != "max_position_embeddings"} | {"num_labels": 3, "hidden_act": "silu"}
 NOMIC_HEADS = ("base", "masked-lm", "sequence-classification", "token-classification")
 
+DECODER_HEADS = ("base", "causal-lm", "sequence-classification", "token-classification", "question-answering")
+GPT2 = {"vocab_size": 61, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 12, "layer_norm_epsilon": 1e-3}
+GPT2 |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "num_labels": 3}
+GPT2_HEADS = (*DECODER_HEADS, "double-heads")
+# summed up in the residual stream
+GPT2_DRAWN = ((r"c_proj$", 0.5 / 4**0.5),)
+LLAMA = {
+    "vocab_size": 61,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 12,
+    "rms_norm_eps": 1e-3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "num_labels": 3,
+}
+
+
+def rope(kind: str, **more: Any) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 50.0} | more}
+
+
 ROWS = (
+    Row(
+        "gpt2",
+        "gpt2",
+        GPT2,
+        GPT2_HEADS,
+        "openai-community/gpt2",
+        decoder=True,
+        drawn=GPT2_DRAWN,
+        unpadded=("double-heads",),
+    ),
+    Row(
+        "gpt2-scaled-inner",
+        "gpt2",
+        GPT2
+        | {"n_inner": 24, "activation_function": "relu", "scale_attn_by_inverse_layer_idx": True}
+        | {"reorder_and_upcast_attn": True, "tie_word_embeddings": False, "summary_activation": "tanh"},
+        ("causal-lm", "double-heads"),
+        "stanford-crfm/alias-gpt2-small-x21",
+        unpadded=("double-heads",),
+        decoder=True,
+        drawn=GPT2_DRAWN,
+    ),
+    Row(
+        "gpt2-cross-attention",
+        "gpt2",
+        GPT2 | {"add_cross_attention": True, "scale_attn_weights": False},
+        ("base", "causal-lm"),
+        "nlpconnect/vit-gpt2-image-captioning",
+        decoder=True,
+        cross=True,
+        drawn=GPT2_DRAWN,
+    ),
+    Row("llama", "llama", LLAMA | rope("default"), DECODER_HEADS, "meta-llama/Llama-2-7b-hf", decoder=True),
+    Row(
+        "llama-3-tied",
+        "llama",
+        LLAMA
+        | {"tie_word_embeddings": True, "head_dim": 8, "attention_bias": True, "mlp_bias": True}
+        | rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=3.0, original_max_position_embeddings=8),
+        DECODER_HEADS,
+        "meta-llama/Llama-3.2-1B",
+        decoder=True,
+    ),
+    Row(
+        "llama-linear-one-key",
+        "llama",
+        LLAMA | {"num_key_value_heads": 1, "hidden_act": "gelu"} | rope("linear", factor=2.0),
+        ("causal-lm",),
+        "lmsys/vicuna-7b-v1.5-16k",
+        decoder=True,
+    ),
+    Row(
+        "llama-yarn",
+        "llama",
+        LLAMA
+        | {"num_key_value_heads": 4}
+        | rope("yarn", factor=4.0, original_max_position_embeddings=4, beta_fast=2.0),
+        ("causal-lm",),
+        "NousResearch/Yarn-Llama-2-7b-64k",
+        decoder=True,
+    ),
+    Row(
+        "llama-dynamic",
+        "llama",
+        LLAMA | {"max_position_embeddings": 4} | rope("dynamic", factor=2.0),
+        ("causal-lm",),
+        "openchat/openchat_8192",
+        decoder=True,
+        cached=False,
+        unpadded=("base", "causal-lm"),
+    ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
     Row(
         "bert-decoder",
@@ -278,7 +376,7 @@ ROWS = (
         DEBERTA_V3,
         DISTILBERT_HEADS,
         "microsoft/deberta-v3-base",
-        full_answers=True,
+        unpadded=("question-answering",),
     ),
     Row(
         "deberta-v2-convolution",
@@ -313,7 +411,7 @@ ROWS = (
         | {"embedding_size": 10, "tie_word_embeddings": False, "norm_rel_ebd": "none"},
         ("base", "masked-lm", "token-classification", "question-answering"),
         "hf-internal-testing/tiny-random-DebertaV2ForMaskedLM",
-        full_answers=True,
+        unpadded=("question-answering",),
     ),
     Row(
         "xlnet",
@@ -412,6 +510,12 @@ CASES = [(row, head) for row in ROWS for head in row.heads]
 
 def draw(name: str, shape: tuple[int, ...], std: float = STD) -> torch.Tensor:
     """Uniform values of the given deviation, the same for the same name on every machine and in every version."""
+    return drawn_once(name, tuple(shape), std).clone()
+
+
+@cache
+def drawn_once(name: str, shape: tuple[int, ...], std: float) -> torch.Tensor:
+    """Kept, since most weights are those of several heads and checks; whoever changes values takes a copy."""
     bits = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(math.prod(shape))
     values = ((bits >> np.uint64(11)) * 2.0**-53 * 2 - 1) * math.sqrt(3) * std
     return torch.from_numpy(values.astype(np.float32)).reshape(shape)
@@ -419,8 +523,14 @@ def draw(name: str, shape: tuple[int, ...], std: float = STD) -> torch.Tensor:
 
 def draw_weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """A parameter for its published name, the same under every head: norms lie around 1."""
-    base = re.sub(rf"^({'|'.join(PREFIXES)})\.", "", name)
-    return draw(base, shape) + (1.0 if re.search(NORMS, name) else 0.0)
+    base, mean = parse_name(name)
+    return drawn_once(base, tuple(shape), STD) + mean
+
+
+@cache
+def parse_name(name: str) -> tuple[str, float]:
+    """A published name without its family's prefix, and around what the values of such a parameter lie."""
+    return re.sub(rf"^({'|'.join(PREFIXES)})\.", "", name), 1.0 if re.search(NORMS, name) else 0.0
 
 
 def draw_ids(name: str, shape: tuple[int, ...], low: int, high: int) -> torch.Tensor:
@@ -428,6 +538,7 @@ def draw_ids(name: str, shape: tuple[int, ...], low: int, high: int) -> torch.Te
     return torch.from_numpy((bits % np.uint64(high - low)).astype(np.int64) + low).reshape(shape)
 
 
+CHOICES = ("multiple-choice", "double-heads")  # heads that read several sequences at once
 LENGTHS = (6, 4, 5)  # tokens of the sequences of a batch
 PER_TOKEN = {"input_ids", "attention_mask", "token_type_ids", "p_mask"}  # [..., T]
 BY_PLACE = PER_TOKEN | {"perm_mask", "target_mapping"}  # [B, T, T], [B, P, T]
@@ -435,9 +546,9 @@ BY_PLACE = PER_TOKEN | {"perm_mask", "target_mapping"}  # [B, T, T], [B, P, T]
 
 def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
     """A batch, padded on the row's side, and labels."""
-    choices = 2 if head == "multiple-choice" else 1
+    choices = 2 if head in CHOICES else 1
     lengths = LENGTHS * choices
-    if row.full_answers and head == "question-answering":
+    if head in row.unpadded:
         lengths = (max(lengths),) * len(lengths)
     B, T, V = len(lengths), max(lengths), row.config["vocab_size"]
     mask = (torch.arange(T)[None] < torch.tensor(lengths)[:, None]).long()
@@ -447,7 +558,8 @@ def make_inputs(row: Row, head: str) -> dict[str, torch.Tensor]:
     if row.config.get("type_vocab_size", 1) > 1:
         inputs["token_type_ids"] = draw_ids("token_type_ids", (B, T), 0, 2) * mask
     if row.cross:
-        inputs["encoder_hidden_states"] = draw("encoder", (B, 5, row.config["hidden_size"]), 1.0)
+        C = row.config.get("hidden_size") or row.config["n_embd"]
+        inputs["encoder_hidden_states"] = draw("encoder", (B, 5, C), 1.0)
         inputs["encoder_attention_mask"] = (torch.arange(5)[None] < torch.tensor([5, 3, 4])[:, None]).long()
     inputs |= {name: make_extra(row, name, mask) for name in row.extra}
     if head == "beam-question-answering":
@@ -523,6 +635,8 @@ def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tens
         return {"labels": draw_ids("next", (B,), 0, 2)}
     if head == "multiple-choice":
         return {"labels": draw_ids("choice", (len(LENGTHS),), 0, 2)}
+    if head == "double-heads":
+        return {"labels": words.view(len(LENGTHS), 2, T), "mc_labels": draw_ids("choice", (len(LENGTHS),), 0, 2)}
     if head == "token-classification":
         return {"labels": torch.where(mask == 1, draw_ids("tags", (B, T), 0, N), -100)}
     if head == "beam-question-answering":
@@ -538,6 +652,21 @@ def make_labels(row: Row, head: str, mask: torch.Tensor) -> dict[str, torch.Tens
             return {"labels": draw("values", (B, N), 1.0)}
         return {"labels": draw("values", (B,), 1.0) if N == 1 else draw_ids("labels", (B,), 0, N)}
     return {}
+
+
+# what a causal model is asked to write on: greedily, drawn, with beams
+GENERATIONS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sample": {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.9},
+    "beams": {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.5},
+}
+GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and not row.cross]
+
+
+def make_prompts(row: Row) -> dict[str, torch.Tensor]:
+    """A batch of prompts, padded on the left."""
+    inputs = turn(make_inputs(row, "base"))
+    return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 
 def flatten_outputs(out: Any) -> dict[str, torch.Tensor]:
@@ -564,5 +693,5 @@ def summarise_gradients(model: torch.nn.Module, every: bool = False) -> dict[str
 
 
 def summarise(name: str, gradient: torch.Tensor) -> tuple[str, torch.Tensor]:
-    direction = draw(f"direction {name}", tuple(gradient.shape), 1.0)
+    direction = drawn_once(f"direction {name}", tuple(gradient.shape), 1.0)
     return f"gradient.{name}", torch.stack([gradient.norm(), (gradient * direction).sum()])

@@ -1,0 +1,531 @@
+"""generate: a model writes on, token by token.
+
+`generate` reads what is asked for, and hands over to one loop: `sample` here (greedy search is its simplest case), or
+one of beam.py and speculative.py. `Feed` knows what the model has seen and gives it what it has not.
+Shapes: B rows (prompts times beams or returned sequences), T tokens so far, V vocabulary.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import logging
+from .aliases import did_you_mean
+from .cache import DynamicCache, QuantizedCache, StaticCache
+from .generation_config import GenerationConfig
+from .logits import Rule, make_rules
+from .outputs import ModelOutput
+
+CACHES = {None: DynamicCache, "dynamic": DynamicCache, "static": StaticCache, "quantized": QuantizedCache}
+# keywords of Transformers' generate that change nothing here
+WITHOUT_EFFECT = frozenset({"synced_gpus", "trust_remote_code", "cache_position", "num_items_in_batch"})
+
+
+@dataclass
+class GenerateDecoderOnlyOutput(ModelOutput):
+    """What generate returns with return_dict_in_generate=True; the tuples have an entry for each new token."""
+
+    sequences: Tensor | None = None  # [B, T]: the prompts and what follows
+    scores: tuple[Tensor, ...] | None = None  # [B, V], after the rules
+    logits: tuple[Tensor, ...] | None = None  # [B, V], before them
+    attentions: tuple[tuple[Tensor, ...], ...] | None = None  # of each layer [B, H, Q, K]
+    hidden_states: tuple[tuple[Tensor, ...], ...] | None = None  # of each layer [B, Q, C]
+    past_key_values: Any = None
+
+
+@dataclass
+class GenerateBeamDecoderOnlyOutput(ModelOutput):
+    """The same of beam search; scores are log-probabilities."""
+
+    sequences: Tensor | None = None
+    sequences_scores: Tensor | None = None  # [B]
+    scores: tuple[Tensor, ...] | None = None
+    logits: tuple[Tensor, ...] | None = None
+    beam_indices: Tensor | None = None  # [B, new tokens]: the row that each token was written in, -1 behind the end
+    attentions: tuple[tuple[Tensor, ...], ...] | None = None
+    hidden_states: tuple[tuple[Tensor, ...], ...] | None = None
+    past_key_values: Any = None
+
+
+class Feed:
+    """What a model is given from turn to turn: only the tokens that its cache does not hold.
+
+    mask [B, longest]: 0 for padding on the left of a prompt; None where there is none. inputs: what else the model
+    takes, the same in every turn. The rows are those of the ids that it is called with.
+    """
+
+    def __init__(self, model: Any, config: GenerationConfig, inputs: dict[str, Any], mask: Tensor | None, cache: Any):
+        self.model, self.mask, self.cache, self.config = model, mask, cache, config
+        self.inputs, names = inputs, model._forward_names[0]
+        self.fixed: dict[str, Any] = {"use_cache": cache is not None} if "use_cache" in names else {}
+        for name in ("output_attentions", "output_hidden_states"):
+            if getattr(config, name) and config.return_dict_in_generate:
+                self.fixed[name] = True
+        self.cuts = "logits_to_keep" in names
+        self.seen = 0 if cache is None else int(cache.get_seq_length())
+        self.embeds: Tensor | None = inputs.pop("inputs_embeds", None)  # in place of the ids that they are longer than
+        self.ahead = 0 if self.embeds is None else self.embeds.shape[1]
+
+    def __call__(self, ids: Tensor, keep: int = 1) -> Any:
+        """The model's output for ids [B, T], with the logits of the last `keep` tokens."""
+        T, given = ids.shape[1] + self.ahead, dict(self.inputs)
+        if self.embeds is not None and self.seen < self.ahead:
+            given["inputs_embeds"] = self.embeds
+        else:
+            given["input_ids"] = ids[:, max(self.seen - self.ahead, 0) :]
+        if self.cache is not None:
+            given["past_key_values"] = self.cache
+        if self.mask is not None:
+            given["attention_mask"] = self.mask[:, :T]
+        chunk = self.config.prefill_chunk_size
+        while chunk and self.cache is not None and "input_ids" in given and given["input_ids"].shape[1] > chunk + keep:
+            part = {"input_ids": given["input_ids"][:, :chunk], "logits_to_keep": 1}
+            self.seen += chunk
+            part |= {"attention_mask": self.mask[:, : self.seen]} if self.mask is not None else {}
+            self.model(**given | self.fixed | part)
+            given["input_ids"] = given["input_ids"][:, chunk:]
+        if self.cuts:
+            given["logits_to_keep"] = keep
+        out = self.model(**given, **self.fixed)
+        self.seen = 0 if self.cache is None else T
+        return out
+
+    def choose(self, rows: Tensor) -> None:
+        """Row i becomes what row rows[i] was."""
+        if self.cache is not None:
+            self.cache.reorder_cache(rows)
+        if self.mask is not None:
+            self.mask = self.mask[rows]
+        self.inputs = {n: v[rows] if isinstance(v, Tensor) and v.dim() else v for n, v in self.inputs.items()}
+
+    def forget(self, tokens: int) -> None:
+        """The last tokens were not taken."""
+        if tokens and self.cache is not None:
+            self.cache.crop(-tokens)
+            self.seen -= tokens
+
+
+class Record:
+    """What return_dict_in_generate asks to keep of every turn."""
+
+    def __init__(self, config: GenerationConfig):
+        asked = {"scores": config.output_scores, "logits": config.output_logits}
+        asked |= {"attentions": config.output_attentions, "hidden_states": config.output_hidden_states}
+        self.kept: dict[str, list[Any]] = {n: [] for n, yes in asked.items() if yes and config.return_dict_in_generate}
+
+    def add(self, out: Any, logits: Tensor, scores: Tensor) -> None:
+        for name, values in self.kept.items():
+            values.append({"logits": logits, "scores": scores}[name] if name in ("logits", "scores") else out[name])
+
+    def fields(self) -> dict[str, tuple[Any, ...]]:
+        return {name: tuple(values) for name, values in self.kept.items()}
+
+
+class Stop:
+    """Whether rows are finished: a token that ends them, strings, a time, or what a user's criteria say."""
+
+    def __init__(self, config: GenerationConfig, eos: Tensor, tokenizer: Any, custom: list[Callable]):
+        self.eos = eos if len(eos) else None
+        self.custom, self.tokenizer = custom, tokenizer
+        strings = config.stop_strings
+        self.strings = [strings] if isinstance(strings, str) else list(strings or ())
+        if self.strings and tokenizer is None:
+            raise ValueError("stop_strings need the tokenizer: generate(…, stop_strings=…, tokenizer=tokenizer).")
+        self.reach = max((len(one.encode()) for one in self.strings), default=0) + 8  # tokens that a string may take
+        self.end = None if config.max_time is None else time.monotonic() + config.max_time
+
+    def __call__(self, ids: Tensor, scores: Any) -> Tensor:
+        """[B] bool, of ids [B, T] whose last token is new."""
+        last = ids[:, -1]
+        done = torch.zeros_like(last, dtype=torch.bool) if self.eos is None else torch.isin(last, self.eos)
+        if self.strings:
+            done = done | torch.tensor([self.ends_with_string(row) for row in ids], device=ids.device)
+        if self.end is not None and time.monotonic() > self.end:
+            done = torch.ones_like(done)
+        for criterion in self.custom:
+            done = done | criterion(ids, scores)
+        return done
+
+    def ends_with_string(self, row: Tensor) -> bool:
+        """Whether the last token brings one of the strings to its end."""
+        tail = row[-self.reach :].tolist()
+        after, before = (self.tokenizer.decode(tokens, skip_special_tokens=False) for tokens in (tail, tail[:-1]))
+        return any(after.count(one) > before.count(one) for one in self.strings)
+
+
+@dataclass
+class Task:
+    """What a loop is given: ids [B, T] of the prompts, and how to go on."""
+
+    ids: Tensor
+    feed: Feed
+    config: GenerationConfig  # resolved: max_length counts the prompt
+    rules: list[Rule]
+    stop: Stop
+    eos: Tensor  # [N]: the tokens that end a text
+    pad: int
+    mode: str
+    streamer: Any = None
+
+    def apply(self, ids: Tensor, scores: Tensor) -> Tensor:
+        for rule in self.rules:
+            scores = rule(ids, scores)
+        return scores
+
+
+def steps(task: Task) -> Generator[Tensor, None, ModelOutput]:
+    """Greedy search and sampling: yields the tokens [B] of each turn; its value is what generate returns.
+
+    Rows that are finished are not computed any more.
+    """
+    feed, config, (B, start) = task.feed, task.config, task.ids.shape
+    ids = task.ids.new_full((B, config.max_length), task.pad)
+    ids[:, :start] = task.ids
+    record, length = Record(config), start
+    rows = torch.arange(B, device=ids.device)  # those that are still being written
+    drops = B > 1 and not record.kept and not isinstance(feed.cache, StaticCache)
+    alive = torch.ones(B, dtype=torch.bool, device=ids.device)
+    while length < config.max_length and len(rows):
+        whole = len(rows) == B
+        out = feed(ids[:, :length] if whole else ids[rows, :length])
+        logits = out.logits[:, -1].float()
+        if not whole:  # rules and random numbers are those of the whole batch
+            logits = logits.new_zeros(B, logits.shape[1]).index_copy_(0, rows, logits)
+        scores = task.apply(ids[:, :length], logits)
+        record.add(out, logits, scores)
+        new = torch.multinomial(scores.softmax(-1), 1)[:, 0] if config.do_sample else scores.argmax(-1)
+        ids[:, length] = new if B == 1 else torch.where(alive, new, task.pad)
+        length += 1
+        yield ids[:, length - 1]
+        done = task.stop(ids[:, :length], scores) & alive
+        if done.any():
+            alive = alive & ~done
+            if drops and alive.any():
+                feed.choose((~done)[rows].nonzero()[:, 0])
+            rows = alive.nonzero()[:, 0] if drops else rows[: len(rows) * int(alive.any())]
+    return GenerateDecoderOnlyOutput(ids[:, :length], **record.fields(), past_key_values=feed.cache)
+
+
+def sample(task: Task) -> ModelOutput:
+    """All of the steps, each handed to the streamer."""
+    turns = steps(task)
+    while True:
+        try:
+            new = next(turns)
+        except StopIteration as end:
+            return end.value
+        if task.streamer is not None:
+            task.streamer.put(new.cpu())
+
+
+# ---- From what a user asks for to a task
+
+
+def generation_config_of(model: Any) -> GenerationConfig:
+    """What generation_config.json says, else what an older config.json says; made at the first use."""
+    found = model.__dict__.get("_generation_config")
+    if found is None:
+        values = model.__dict__.get("generation_values")
+        found = (
+            GenerationConfig.from_model_config(model.config) if values is None else GenerationConfig.from_dict(values)
+        )
+        model.__dict__["_generation_config"] = found
+    return found
+
+
+def set_generation_config(model: Any, config: GenerationConfig) -> None:
+    if not isinstance(config, GenerationConfig):
+        raise TypeError(f"generation_config must be a GenerationConfig, got {type(config).__name__}.")
+    model.__dict__["_generation_config"] = config
+
+
+generation_config = property(generation_config_of, set_generation_config)
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    inputs: Any = None,
+    generation_config: GenerationConfig | None = None,
+    logits_processor: list[Rule] | None = None,
+    stopping_criteria: list[Callable] | None = None,
+    prefix_allowed_tokens_fn: Callable[[int, Tensor], list[int]] | None = None,
+    *,
+    assistant_model: Any = None,
+    streamer: Any = None,
+    negative_prompt_ids: Tensor | None = None,
+    negative_prompt_attention_mask: Tensor | None = None,
+    tokenizer: Any = None,
+    assistant_tokenizer: Any = None,
+    **keywords: Any,
+) -> Any:
+    """Writes on after prompts; returns ids [B, T], the prompts first, or an output with return_dict_in_generate=True.
+
+    inputs: input_ids [B, T], or what a tokenizer gives. generation_config: in place of the model's; other keywords are
+    its fields (max_new_tokens, do_sample, temperature, num_beams, …) or inputs of the model (attention_mask,
+    past_key_values, …). A mask may pad on either side; without one, tokens that are pad_token_id are padding. Without
+    max_new_tokens and max_length, 20 tokens are written. logits_processor, stopping_criteria, prefix_allowed_tokens_fn:
+    a user's own rules. assistant_model: a smaller model that drafts. streamer: put(ids) and end(); see streaming.py.
+    negative_prompt_ids: what guidance_scale leads away from. tokenizer: for stop_strings.
+    Raises ValueError for prompts without a token, lengths that do not fit, and options that exclude each other.
+    """
+    own = {"logits_processor": logits_processor, "stopping_criteria": stopping_criteria, "tokenizer": tokenizer}
+    own |= {"prefix_allowed_tokens_fn": prefix_allowed_tokens_fn, "streamer": streamer}
+    negative = (negative_prompt_ids, negative_prompt_attention_mask)
+    task, back = make_task(model, inputs, generation_config, keywords, assistant_model is not None, own, negative)
+    if streamer is not None:
+        streamer.put(task.ids.cpu())
+    try:
+        out = find_loop(task.mode)(task, assistant_model, tokenizer, assistant_tokenizer)
+    finally:
+        if streamer is not None:
+            streamer.end()
+    if back is not None:  # padding stood behind the prompts
+        B, start = back.shape
+        out.sequences = torch.cat((back.repeat_interleave(len(out.sequences) // B, 0), out.sequences[:, start:]), 1)
+    return out if task.config.return_dict_in_generate else out.sequences
+
+
+@torch.no_grad()
+def stream(
+    model: Any,
+    inputs: Any = None,
+    *,
+    tokenizer: Any,
+    generation_config: GenerationConfig | None = None,
+    **keywords: Any,
+) -> Iterator[str]:
+    """Writes on after one prompt, and gives the text piece by piece: whole characters, as soon as they are certain.
+
+    Arguments as those of generate. Whoever stops to iterate stops the model.
+    """
+    from .streaming import TextPieces
+
+    skip_special_tokens = keywords.pop("skip_special_tokens", True)
+    own = {name: keywords.pop(name, None) for name in ("logits_processor", "stopping_criteria")}
+    task, _ = make_task(model, inputs, generation_config, keywords, False, own | {"tokenizer": tokenizer})
+    if task.mode not in ("greedy_search", "sample") or len(task.ids) > 1:
+        raise ValueError("stream follows one text as it is written: no beams, no drafts, one prompt.")
+    pieces = TextPieces(tokenizer, skip_special_tokens=skip_special_tokens)
+    for new in steps(task):
+        if piece := pieces.push(new.tolist()):
+            yield piece
+    if piece := pieces.flush():
+        yield piece
+
+
+def make_task(
+    model: Any,
+    inputs: Any,
+    asked: GenerationConfig | None,
+    keywords: dict[str, Any],
+    assisted: bool,
+    own: dict[str, Any],
+    negative: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> tuple[Task, Tensor | None]:
+    """What generate's arguments come to, and the prompts as they were given where padding stood behind them."""
+    config, given = read_request(model, inputs, asked, keywords)
+    ids, mask, given = read_prompt(model, config, given)
+    ids, mask, back = turn_left(ids, mask)
+    B, start = ids.shape
+    ahead = 0 if "inputs_embeds" not in given else given["inputs_embeds"].shape[1]
+    settle_lengths(model, config, start, ahead)
+    mode = "assisted_generation" if assisted else config.get_generation_mode()
+    check_mode(mode, config, B, own.get("streamer"))
+    eos = config.eos_token_id
+    eos = torch.tensor([] if eos is None else [eos] if isinstance(eos, int) else list(eos), dtype=torch.long)
+    pad = config.pad_token_id if config.pad_token_id is not None else int(eos[0]) if len(eos) else 0
+    eos = eos.to(ids.device)
+    times = config.num_beams if "beam" in mode else config.num_return_sequences or 1
+    if times > 1:
+        ids = ids.repeat_interleave(times, 0)
+        mask = None if mask is None else mask.repeat_interleave(times, 0)
+        given = {n: repeat_rows(v, B, times) for n, v in given.items()}
+    custom = list(own.get("logits_processor") or ())
+    if config.guidance_scale not in (None, 1):
+        custom.insert(0, guidance(model, config, ids, *negative))
+    rules = make_rules(
+        config,
+        prompt_length=start,
+        eos=eos,
+        prompt_mask=None if mask is None else mask[:, -start:],
+        encoder_ids=ids,
+        prefix_allowed_tokens_fn=own.get("prefix_allowed_tokens_fn"),
+        num_beams=config.num_beams or 1,
+        custom=custom,
+        device=ids.device,
+    )
+    cache = make_cache(config, given.pop("past_key_values", None), ahead)
+    if mask is not None:  # new tokens are real
+        mask = torch.nn.functional.pad(mask, (0, config.max_length + ahead - mask.shape[1]), value=1)
+    feed = Feed(model, config, given, mask, cache)
+    if feed.seen and feed.seen >= start + ahead:
+        raise ValueError(
+            f"past_key_values holds {feed.seen} tokens; give the whole prompt, with one more at least: {start}."
+        )
+    stop = Stop(config, eos, own.get("tokenizer"), list(own.get("stopping_criteria") or ()))
+    return Task(ids, feed, config, rules, stop, eos, pad, mode, own.get("streamer")), back
+
+
+def find_loop(mode: str) -> Callable[..., ModelOutput]:
+    if mode in ("greedy_search", "sample"):
+        return lambda task, *_: sample(task)
+    if "beam" in mode:
+        from .beam import beam_search
+
+        return lambda task, *_: beam_search(task)
+    from .speculative import LOOPS
+
+    return LOOPS[mode]
+
+
+def read_request(
+    model: Any, inputs: Any, asked: GenerationConfig | None, keywords: dict[str, Any]
+) -> tuple[GenerationConfig, dict[str, Any]]:
+    """(what is to be done, the model's inputs) of generate's arguments."""
+    names, others = model._forward_names
+    if isinstance(inputs, Mapping):
+        keywords = dict(inputs) | keywords
+    elif inputs is not None:
+        keywords = {"input_ids": inputs} | keywords
+    keywords = {n: v for n, v in keywords.items() if n not in WITHOUT_EFFECT and v is not None}
+    fields = {n: v for n, v in keywords.items() if n in GenerationConfig.names() and n not in ("use_cache",)}
+    given = {n: v for n, v in keywords.items() if n not in fields and n != "use_cache"}
+    if "use_cache" in keywords:
+        fields["use_cache"] = keywords["use_cache"]
+    given = {n: v for n, v in given.items() if n != "token_type_ids" or n in names}  # what tokenizers give to any model
+    if not others and (unknown := [n for n in given if n not in names]):
+        known = {*names, *GenerationConfig.names()}
+        raise TypeError(f"generate has no argument {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
+    base = model.generation_config if asked is None else asked
+    config = base.resolved(model.generation_config, **fields)
+    return config, given
+
+
+def read_prompt(
+    model: Any, config: GenerationConfig, given: dict[str, Any]
+) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+    """(ids [B, T], their mask or None, the other inputs); no prompt at all is the token that begins texts."""
+    ids, embeds, mask = given.pop("input_ids", None), given.get("inputs_embeds"), given.pop("attention_mask", None)
+    if ids is None and embeds is None:
+        if config.bos_token_id is None:
+            raise ValueError(
+                "generate needs a prompt: input_ids, or a bos_token_id in the generation config to begin with."
+            )
+        ids = torch.tensor([[config.bos_token_id]], device=model.device)
+    if ids is None:
+        ids = torch.empty((embeds.shape[0], 0), dtype=torch.long, device=embeds.device)
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
+        shape = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
+        raise TypeError(
+            f"generate takes input_ids of shape [B, T], as tokenizer(text, return_tensors='pt') gives; got {shape}."
+        )
+    if not len(ids) or (not ids.shape[1] and embeds is None):
+        raise ValueError(f"input_ids has shape {list(ids.shape)}: there is no token to go on from.")
+    ids = ids.long()
+    pad, eos = config.pad_token_id, config.eos_token_id
+    ends = pad in (eos if isinstance(eos, list) else [eos])
+    if mask is None and pad is not None and not ends and ids.eq(pad).any():
+        mask = ids.ne(pad).long()
+    if mask is not None:
+        if mask.dim() != 2 or mask.shape[0] != len(ids):
+            raise ValueError(
+                f"attention_mask must have the shape of the prompts, {list(ids.shape)}, got {list(mask.shape)}."
+            )
+        if not mask.any(-1).all():
+            raise ValueError("A prompt is nothing but padding: its row of attention_mask has no 1.")
+        mask = None if mask.all() else mask
+    return ids, mask, given
+
+
+def turn_left(ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Prompts and mask with their padding on the left, and the prompts as they were when that is a change."""
+    if mask is None or mask.shape != ids.shape or mask[:, -1].all():
+        return ids, mask, None
+    T = ids.shape[1]
+    behind = mask.ne(0).flip(1).int().argmax(1)  # padding behind the last real token
+    places = (torch.arange(T, device=ids.device)[None] - behind[:, None]) % T
+    return ids.gather(1, places), mask.gather(1, places), ids
+
+
+def settle_lengths(model: Any, config: GenerationConfig, start: int, ahead: int) -> None:
+    """Sets max_length, which counts the prompt, from what was asked; embeddings ahead of the ids do not count."""
+    longest = model.config.longest_input
+    turned = getattr(model.config, "rope_parameters", None) is not None  # positions go on, if not well
+    if config.max_new_tokens is not None:
+        config.max_length = start + config.max_new_tokens
+    elif config.max_length is None:  # nobody said
+        config.max_length = start + 20
+        if longest is not None and start + ahead < longest:
+            config.max_length = min(config.max_length, longest - ahead)
+    if config.max_length <= start:
+        raise ValueError(
+            f"The prompt has {start} tokens and max_length is {config.max_length}, which counts them: nothing can be "
+            "written. Give max_new_tokens."
+        )
+    if longest is not None and config.max_length + ahead > longest:
+        new = config.max_length - start
+        message = (
+            f"The prompt of {start + ahead} tokens and {new} new ones are more than this model's {longest} positions."
+        )
+        if not turned:
+            raise ValueError(f"{message} Cut the prompt or ask for fewer.")
+        logging.once(f"{message} What it was not trained for is seldom good.", logging.WARNING)
+
+
+def check_mode(mode: str, config: GenerationConfig, B: int, streamer: Any) -> None:
+    if streamer is not None and ("beam" in mode or B * (config.num_return_sequences or 1) > 1):
+        why = (
+            f"{config.num_beams} beams" if "beam" in mode else f"{B * (config.num_return_sequences or 1)} texts at once"
+        )
+        raise ValueError(f"A streamer follows one text as it is written; there are {why}.")
+    if mode == "greedy_search" and (config.num_return_sequences or 1) > 1:
+        raise ValueError(
+            f"num_return_sequences={config.num_return_sequences} without sampling would be the same text as often: set "
+            "do_sample=True or num_beams."
+        )
+
+
+def make_cache(config: GenerationConfig, given: Any, ahead: int) -> Any:
+    if not config.use_cache:
+        return None
+    if isinstance(given, (tuple, list)):
+        return DynamicCache.from_legacy_cache(tuple(given))
+    if given is not None:
+        return given
+    if config.cache_implementation not in CACHES:
+        known = ", ".join(repr(name) for name in CACHES if name)
+        raise ValueError(f"cache_implementation must be one of {known}, got {config.cache_implementation!r:.80}.")
+    kind, longest = CACHES[config.cache_implementation], config.max_length + ahead
+    return StaticCache(max_cache_len=config.max_cache_len or longest) if kind is StaticCache else kind(expected=longest)
+
+
+def repeat_rows(value: Any, B: int, times: int) -> Any:
+    """An input of B rows, so many times each; a cache, too."""
+    if isinstance(value, Tensor) and value.dim() and value.shape[0] == B:
+        return value.repeat_interleave(times, 0)
+    if isinstance(value, DynamicCache):
+        value.batch_repeat_interleave(times)
+    return value
+
+
+def guidance(model: Any, config: GenerationConfig, prompts: Tensor, ids: Tensor | None, mask: Tensor | None) -> Rule:
+    """Leads away from what the model would write after a negative prompt [B or 1, N], without one the last token.
+
+    Paper: Sanchez et al., 2023, https://arxiv.org/abs/2306.17806
+    """
+    other = prompts[:, -1:] if ids is None else ids.expand(len(prompts), -1)
+    start = prompts.shape[1]
+    if mask is not None:
+        mask = torch.nn.functional.pad(mask.expand(len(prompts), -1), (0, config.max_length - start), value=1)
+    feed = Feed(model, config, {}, mask, DynamicCache() if config.use_cache else None)
+
+    def guide(ids: Tensor, scores: Tensor) -> Tensor:
+        logits = feed(torch.cat((other, ids[:, start:]), 1)).logits[:, -1].float().log_softmax(-1)
+        return logits + config.guidance_scale * (scores.log_softmax(-1) - logits)
+
+    return guide
