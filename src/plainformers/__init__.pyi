@@ -169,6 +169,11 @@ from .pipelines import (
 from .sequences import (
     Packed as Packed,
 )
+from .streaming import (
+    AsyncTextIteratorStreamer as AsyncTextIteratorStreamer,
+    TextIteratorStreamer as TextIteratorStreamer,
+    TextStreamer as TextStreamer,
+)
 from .tokenizer import (
     PreTrainedTokenizer as PreTrainedTokenizer,
     PreTrainedTokenizerBase as PreTrainedTokenizerBase,
