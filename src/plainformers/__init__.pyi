@@ -79,6 +79,15 @@ from .models.electra import (
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
 )
+from .models.mistral import (
+    MistralConfig as MistralConfig,
+    MistralForCausalLM as MistralForCausalLM,
+    MistralForQuestionAnswering as MistralForQuestionAnswering,
+    MistralForSequenceClassification as MistralForSequenceClassification,
+    MistralForTokenClassification as MistralForTokenClassification,
+    MistralModel as MistralModel,
+    MistralPreTrainedModel as MistralPreTrainedModel,
+)
 from .models.modernbert import (
     ModernBertConfig as ModernBertConfig,
     ModernBertForMaskedLM as ModernBertForMaskedLM,

@@ -214,6 +214,22 @@ ROWS = (
         cached=False,
         unpadded=("base", "causal-lm"),
     ),
+    Row(
+        "mistral",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": 3},
+        DECODER_HEADS,
+        "mistralai/Mistral-7B-v0.1",
+        decoder=True,
+    ),
+    Row(
+        "mistral-no-window",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": None, "head_dim": 6, "num_key_value_heads": 1},
+        ("base", "causal-lm"),
+        "mistralai/Mistral-Nemo-Instruct-2407",
+        decoder=True,
+    ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
     Row(
         "bert-decoder",
