@@ -134,7 +134,7 @@ class NomicBertConfig(Config):
             rope |= {"rope_type": "dynamic", "factor": self.rotary_scaling_factor}
         rope = read_rope(self.rope_parameters or {}, **rope)
         if rope["rope_type"] == "default":
-            del rope["original_max_position_embeddings"]
+            rope.pop("original_max_position_embeddings", None)
         elif self.head_size < 4:
             raise ValueError(f"Heads of size {self.head_size} cannot be stretched: leave out rotary_scaling_factor.")
         super().__setattr__("rope_parameters", rope)
