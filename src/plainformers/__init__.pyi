@@ -14,6 +14,10 @@ from .config import (
 from .encoding import (
     BatchEncoding as BatchEncoding,
 )
+from .generation_config import (
+    GenerationConfig as GenerationConfig,
+    WatermarkingConfig as WatermarkingConfig,
+)
 from .logits import (
     LogitsProcessor as LogitsProcessor,
     LogitsProcessorList as LogitsProcessorList,

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .hub import COMMIT_FOLDER, fetch, file_in, interrupted_save, names_in, plain_name
+from .hub import COMMIT_FOLDER, fetch, file_in, find_gguf, interrupted_save, names_in, only_gguf, plain_name
 
 Renames = Iterable[tuple[str, str | None]]  # (regular expression, replacement); None drops the tensor
 
@@ -55,7 +56,7 @@ def choose_weights(names: list[str], variant: str | None = None, use_safetensors
         for file, ending in (("model", "safetensors"), ("pytorch_model", "bin"))
     )
     wanted = (*safe, *old) if use_safetensors is None else safe if use_safetensors else old
-    return [name for name in wanted if name in names][:1]
+    return [name for name in wanted if name in names][:1] or ([] if use_safetensors or variant else only_gguf(names))
 
 
 def find_weights(name: Any, variant: str | None, use_safetensors: bool | None, where: dict[str, Any]) -> list["Shard"]:
@@ -64,6 +65,9 @@ def find_weights(name: Any, variant: str | None, use_safetensors: bool | None, w
     def choose(names: list[str]) -> list[str]:
         return choose_weights(names, variant, use_safetensors)
 
+    where = dict(where)
+    if (path := find_gguf(name, where.pop("gguf_file", None), **where)) is not None:
+        return [_open_gguf(path)]
     folder = fetch(name, choose, **where)
     names = names_in(folder)
     chosen = choose(names)
@@ -100,12 +104,16 @@ def read_index(path: Path) -> dict[str, str]:
 
 @dataclass
 class Shard:
-    """One file of weights: what it holds, and a function that reads one tensor of it."""
+    """One file of weights: what it holds, and a function that reads one tensor of it.
+
+    casts: read takes a dtype, too, and makes that at once.
+    """
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, torch.dtype]
-    read: Callable[[str], Tensor]
+    read: Callable[..., Tensor]
+    casts: bool = False
 
     def close(self) -> None:
         """Lets go of the file, so that pages which were only read for a cast do not stay in memory."""
@@ -118,7 +126,7 @@ def _closed(name: str) -> Tensor:
 
 def open_shard(path: Path) -> Shard:
     """Reads the header only; tensors are mapped when they are read."""
-    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
+    return {".safetensors": _open_safetensors, ".gguf": _open_gguf}.get(path.suffix, _open_pickle)(path)
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -201,6 +209,31 @@ def _open_pickle(path: Path) -> Shard:
     if not isinstance(tensors, dict):
         raise ValueError(f"{path} holds a {type(tensors).__name__}, not a dictionary of tensors.")
     return open_state_dict(tensors, path)
+
+
+def _open_gguf(path: Path) -> Shard:
+    """A file of llama.cpp, its tensors under their published names; what is quantised is read as float32."""
+    from .gguf import read_gguf
+    from .gguf_models import gguf_sources
+    from .gguf_tensors import BLOCKS, PLAIN, tensor_from
+
+    file = read_gguf(path)
+    known, quantised = {*PLAIN, *BLOCKS}, False
+    for info in file.tensors.values():
+        if info.kind not in known:
+            raise ValueError(f"{path}: tensor {info.name!r:.200} is {info.kind}; supported are {', '.join(known)}.")
+        quantised |= info.kind in BLOCKS
+    sources = gguf_sources(file)
+    data = torch.from_numpy(np.memmap(path, np.uint8, "c"))  # what is written to it stays in memory
+
+    def read(name: str, dtype: torch.dtype) -> Tensor:
+        tensor = tensor_from(data, sources[name], dtype)
+        shared = tensor.untyped_storage().data_ptr() == data.untyped_storage().data_ptr()
+        return tensor.clone() if shared and quantised else tensor  # a few norms must not keep the whole file mapped
+
+    shapes = {name: source.shape for name, source in sources.items()}
+    dtypes = {name: PLAIN.get(source.stored[0].kind, torch.float32) for name, source in sources.items()}
+    return Shard(path, shapes, dtypes, read, casts=True)
 
 
 def open_state_dict(tensors: dict[str, Any], path: Path | None = None) -> Shard:
@@ -395,7 +428,8 @@ def fill(
                     "are not read; use a checkpoint in float32, float16 or bfloat16."
                 )
             try:
-                tensor = shard.read(name_in_file).to(device, dtype_of(name, kind) if floats else kind)
+                dtype = dtype_of(name, kind) if floats else kind
+                tensor = shard.read(name_in_file, *[dtype] * shard.casts).to(device, dtype)
             except (SafetensorError, RuntimeError) as error:
                 raise ValueError(f"{name_in_file!r} of {shard.path} could not be read: {error!s:.200}.") from error
             set_tensor(model, name, tensor)

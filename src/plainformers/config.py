@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .aliases import ALIASES, did_you_mean, rename_keywords, resolve_keywords, unknown_argument
-from .hub import fetch, file_in, names_in, read_json, upload, write_file
+from .hub import fetch, file_in, find_gguf, names_in, only_gguf, read_json, upload, write_file
 
 # arguments of every from_pretrained that say where files come from
-HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token")
+HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "force_download", "local_files_only", "token", "gguf_file")
 MOST_LAYERS = 10_000  # of anything that makes one module each; more is a damaged or hostile file
 MOST_LABELS = 100_000  # without names, so that a small file does not make large ones
 # what users set on any config; no forward pass of ours reads them where they are no fields
@@ -35,15 +35,26 @@ NOTES = frozenset({
 BASE_ARGUMENTS = NOTES | {"is_decoder", "add_cross_attention", "chunk_size_feed_forward", "tie_encoder_decoder"}
 
 
-def load_config_dict(name: str | os.PathLike[str], **where: Any) -> dict[str, Any]:
-    """The content of a model's config.json; where: the arguments of hub.fetch."""
+def load_config_dict(name: str | os.PathLike[str], gguf_file: str | None = None, **where: Any) -> dict[str, Any]:
+    """The content of a model's config.json, or what a GGUF file says instead; where: the arguments of hub.fetch."""
+
+    def choose(names: list[str]) -> list[str]:
+        return [n for n in names if n == "config.json"] or only_gguf(names)
+
     name = Path(name) if isinstance(name, os.PathLike) else name
-    folder = fetch(name, lambda names: [n for n in names if n == "config.json"], **where)
-    path = file_in(folder, "config.json")
+    path = find_gguf(name, gguf_file, **where)
     if path is None:
-        there = ", ".join(names_in(folder)[:20]) or "nothing"
-        raise FileNotFoundError(f"{name} has no config.json; in {folder} there is {there}.")
-    return read_json(path)
+        folder = fetch(name, choose, **where)
+        path = next((file_in(folder, chosen) for chosen in choose(names_in(folder))), None)
+        if path is None:
+            there = ", ".join(names_in(folder)[:20]) or "nothing"
+            raise FileNotFoundError(f"{name} has no config.json; in {folder} there is {there}.")
+    if path.suffix != ".gguf":
+        return read_json(path)
+    from .gguf import read_gguf
+    from .gguf_models import gguf_config
+
+    return gguf_config(read_gguf(path))
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -271,9 +282,10 @@ class Config:
         return_unused_kwargs: bool = False,
         **keywords: Any,
     ) -> Any:
-        """Reads config.json of a folder or a repository.
+        """Reads config.json of a folder or a repository, or a GGUF file (its path, or gguf_file within them).
 
-        keywords: revision, subfolder, cache_dir, force_download, local_files_only, token; others override fields.
+        keywords: revision, subfolder, cache_dir, force_download, local_files_only, token, gguf_file; others override
+        fields.
         return_unused_kwargs: give (config, keywords that are no fields) instead of raising.
         """
         keywords = rename_keywords(keywords, "from_pretrained")

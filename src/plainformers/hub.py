@@ -92,6 +92,24 @@ def names_in(folder: str | Path) -> list[str]:
     return sorted(names)
 
 
+def find_gguf(name: str | Path, gguf_file: str | None = None, **where: Any) -> Path | None:
+    """The GGUF file that is asked for: by its own path, or as gguf_file of a folder or repository; else None."""
+    if gguf_file is None:
+        path = Path(os.path.expanduser(_checked_name(name)))
+        return path if path.suffix == ".gguf" and path.is_file() else None
+    folder = fetch(name, lambda names: [name for name in names if name == gguf_file], **where)
+    if (path := file_in(folder, gguf_file)) is None:
+        there = ", ".join(name for name in names_in(folder) if name.endswith(".gguf"))
+        raise FileNotFoundError(f"{folder} has no {gguf_file!r}; of GGUF files there is {there or 'none'}.")
+    return path
+
+
+def only_gguf(names: list[str]) -> list[str]:
+    """The GGUF file among names, where there is one and no more."""
+    found = [name for name in names if name.endswith(".gguf")]
+    return found if len(found) == 1 else []
+
+
 def plain_name(name: str, what: str = "file name") -> None:
     """Raises ValueError unless the name is relative, goes only downwards and means the same on every system."""
     if not isinstance(name, str):

@@ -30,7 +30,7 @@ from .checkpoint import (
     summary,
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
-from .hub import fetch, file_in, read_json, upload
+from .hub import fetch, file_in, find_gguf, read_json, upload
 from .linear import PRODUCTS, prepare, prepared_sizes, unprepare
 from .outputs import ModelOutput
 
@@ -192,6 +192,7 @@ class Model(nn.Module):
         force_download: bool = False,
         local_files_only: bool = False,
         token: str | bool | None = None,
+        gguf_file: str | None = None,
         **overrides: Any,
     ) -> Any:
         """A model with the weights of a folder or a repository, in evaluation mode.
@@ -201,16 +202,17 @@ class Model(nn.Module):
         output_loading_info: give (model, {"missing_keys": ..., ...}). ignore_mismatched_sizes: draw tensors of another
         shape anew instead of raising. state_dict: weights in place of the files. key_mapping: {regular expression:
         replacement} for names of the checkpoint. variant: "fp16" reads model.fp16.safetensors. revision, subfolder,
-        cache_dir, force_download, local_files_only, token: where files come from. Other keywords: fields of the config,
-        arguments of the class. quantization: "int8" rounds the weights of the blocks, see prepare.
-        generation_config: in place of what generation_config.json says.
+        cache_dir, force_download, local_files_only, token: where files come from. gguf_file: a file of llama.cpp to be
+        read there (or give its path as the name). quantization: "int8" rounds the weights of the blocks, see prepare.
+        generation_config: in place of generation_config.json. Other keywords: fields of the config, arguments of the
+        class.
         Raises ValueError when a tensor is missing, has another shape, or a file is damaged; all of them are named.
         """
         given = {"dtype": dtype, "token": token, "attn_implementation": attn_implementation}
         given = {name: value for name, value in given.items() if value is not None}
         overrides = rename_keywords(given | overrides, "from_pretrained")
         dtype, token, kernel = (overrides.pop(n, None) for n in ("dtype", "token", "attn_implementation"))
-        places = (revision, subfolder, cache_dir, force_download, local_files_only, token)
+        places = (revision, subfolder, cache_dir, force_download, local_files_only, token, gguf_file)
         where: dict[str, Any] = dict(zip(HUB_ARGUMENTS, places, strict=True))
         arguments = {k: overrides.pop(k) for k in list(overrides) if k in cls._init_names()}
         name = pretrained_model_name_or_path
@@ -240,7 +242,8 @@ class Model(nn.Module):
                 if model.get_buffer(buffer_name).is_meta:
                     set_tensor(model, buffer_name, buffer.to(device))
         model._finish_loading(report, ignore_mismatched_sizes, dtype_of, device, name or "the state_dict")
-        if model.can_generate() and state_dict is None:
+        if model.can_generate() and state_dict is None and find_gguf(name) is None:
+            del where["gguf_file"]
             folder = fetch(name, lambda names: [n for n in names if n == "generation_config.json"], **where)
             path = file_in(folder, "generation_config.json")
             model.__dict__["generation_values"] = None if path is None else read_json(path)

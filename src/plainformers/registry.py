@@ -90,11 +90,11 @@ _PUBLIC: dict[str, str] = {
     "model": "Model PreTrainedModel",
     "tokenizer_training": "train_tokenizer",
     "pipelines": "FeatureExtractionPipeline FillMaskPipeline Pipeline QuestionAnsweringPipeline "
-    "SentenceSimilarityPipeline TextClassificationPipeline TextRankingPipeline TokenClassificationPipeline "
-    "ZeroShotClassificationPipeline pipeline",
+    "SentenceSimilarityPipeline TextClassificationPipeline TextGenerationPipeline TextRankingPipeline "
+    "TokenClassificationPipeline ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache QuantizedCache StaticCache",
-    "generation_config": "GenerationConfig",
+    "generation_config": "GenerationConfig WatermarkingConfig",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
     "trace": "Trace watch",

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer as Backend
 from .aliases import did_you_mean, rename_keywords, resolve_keywords
 from .conversion import convert, frame_texts
 from .families import FAMILIES, VOCABULARY_FILES, Family, Original
-from .hub import fetch, file_in, names_in, write_file
+from .hub import fetch, file_in, find_gguf, names_in, only_gguf, write_file
 from .sentencepiece import convert_sentencepiece, language_token
 from .tokenizer import ALL_SETTINGS, BERT_SETTINGS, Tokenizer
 from .tokenizer_files import (
@@ -338,14 +338,11 @@ def load_tokenizer(
     options.pop("use_fast", None)  # there is one kind
     options = rename_keywords(options, "from_pretrained")
     where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
-    if (gguf_file := options.pop("gguf_file", None)) is not None:
-        return load_gguf(name_or_path, gguf_file, options, where)
-    if str(name_or_path).endswith(".gguf") and Path(name_or_path).is_file():
-        path = Path(name_or_path)
-        return load_gguf(path.parent, path.name, options, where)
-    folder = fetch(name_or_path, wanted_files, **where)
-    if (gguf_file := only_gguf(folder)) is not None:
-        return load_gguf(name_or_path, gguf_file, options, where)
+    if (path := find_gguf(name_or_path, options.pop("gguf_file", None), **where)) is not None:
+        return load_gguf(path, name_or_path, options)
+    folder = fetch(name_or_path, lambda names: wanted_files(names) + only_vocabulary(names), **where)
+    for found in only_vocabulary(names_in(folder)):
+        return load_gguf(file_in(folder, found), name_or_path, options)
     files = read_files(folder)
     if model_type is not None and "model_type" not in files.model:
         files = files._replace(model={**files.model, "model_type": model_type})
@@ -356,22 +353,15 @@ def load_tokenizer(
     return tokenizer
 
 
-def only_gguf(folder: Path) -> str | None:
-    """The one .gguf file of a folder that holds no other vocabulary."""
-    names = names_in(folder)
-    found = [name for name in names if name.endswith(".gguf")]
-    return found[0] if len(found) == 1 and not {"tokenizer.json", *VOCABULARY_FILES}.intersection(names) else None
+def only_vocabulary(names: list[str]) -> list[str]:
+    """The one GGUF file among names, where no other file holds a vocabulary."""
+    return [] if {"tokenizer.json", *VOCABULARY_FILES}.intersection(names) else only_gguf(names)
 
 
-def load_gguf(name_or_path: str | Path, gguf_file: str, options: dict[str, Any], where: dict[str, Any]) -> Tokenizer:
-    """The tokenizer inside a GGUF file of a folder or a repository."""
+def load_gguf(path: Any, name_or_path: str | Path, options: dict[str, Any]) -> Tokenizer:
+    """The tokenizer inside a GGUF file."""
     from .gguf_tokenizer import tokenizer_from_gguf
 
-    folder = fetch(name_or_path, lambda names: [name for name in names if name == gguf_file], **where)
-    path = file_in(folder, gguf_file)
-    if path is None:
-        there = ", ".join(name for name in names_in(folder) if name.endswith(".gguf"))
-        raise FileNotFoundError(f"{folder} has no {gguf_file!r}; of GGUF files there is {there or 'none'}.")
     backend, found = tokenizer_from_gguf(path)
     settings = {**found, **resolve_keywords(options, ALL_SETTINGS, "from_pretrained")}
     tokenizer = Tokenizer(backend, **{name: value for name, value in settings.items() if name in ALL_SETTINGS})
