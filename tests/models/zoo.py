@@ -214,6 +214,74 @@ ROWS = (
         cached=False,
         unpadded=("base", "causal-lm"),
     ),
+    Row(
+        "mistral",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": 3},
+        DECODER_HEADS,
+        "mistralai/Mistral-7B-v0.1",
+        decoder=True,
+    ),
+    Row(
+        "mistral-no-window",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": None, "head_dim": 6, "num_key_value_heads": 1},
+        ("base", "causal-lm"),
+        "mistralai/Mistral-Nemo-Instruct-2407",
+        decoder=True,
+    ),
+    Row("qwen2", "qwen2", LLAMA | rope("default"), DECODER_HEADS, "Qwen/Qwen2.5-7B-Instruct", decoder=True),
+    Row(
+        "qwen2-tied",
+        "qwen2",
+        LLAMA | rope("default") | {"tie_word_embeddings": True, "sliding_window": 3, "max_window_layers": 0},
+        ("causal-lm",),
+        "Qwen/Qwen2.5-0.5B-Instruct",  # whose window is switched off
+        decoder=True,
+    ),
+    Row(
+        "qwen2-window",
+        "qwen2",
+        LLAMA | rope("default") | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1},
+        ("base", "causal-lm"),
+        "nvidia/Nemotron-Research-Reasoning-Qwen-1.5B",
+        decoder=True,
+    ),
+    Row(
+        "qwen2-yarn",
+        "qwen2",
+        LLAMA | rope("yarn", factor=4.0, original_max_position_embeddings=4),
+        ("causal-lm",),
+        "Qwen/Qwen2.5-7B-Instruct-1M",
+        decoder=True,
+    ),
+    Row(
+        "qwen3",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 8},
+        DECODER_HEADS,
+        "Qwen/Qwen3-8B",
+        decoder=True,
+    ),
+    Row(
+        "qwen3-tied-biases",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 6, "tie_word_embeddings": True, "attention_bias": True},
+        ("causal-lm",),
+        "Qwen/Qwen3-0.6B",  # tied; biases are of models of one's own
+        decoder=True,
+    ),
+    Row(
+        "qwen3-window",
+        "qwen3",
+        LLAMA
+        | rope("default")
+        | {"head_dim": 8, "use_sliding_window": True, "sliding_window": 3, "num_hidden_layers": 3}
+        | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        ("base", "causal-lm"),
+        "none: the kinds of layers of the reference code",
+        decoder=True,
+    ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
     Row(
         "bert-decoder",
