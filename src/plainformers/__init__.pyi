@@ -7,6 +7,8 @@ from .auto import (
 )
 from .cache import (
     DynamicCache as DynamicCache,
+    QuantizedCache as QuantizedCache,
+    StaticCache as StaticCache,
 )
 from .config import (
     Config as Config,
@@ -82,6 +84,25 @@ from .models.electra import (
     ElectraForTokenClassification as ElectraForTokenClassification,
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
+)
+from .models.gpt2 import (
+    GPT2Config as GPT2Config,
+    GPT2DoubleHeadsModel as GPT2DoubleHeadsModel,
+    GPT2ForQuestionAnswering as GPT2ForQuestionAnswering,
+    GPT2ForSequenceClassification as GPT2ForSequenceClassification,
+    GPT2ForTokenClassification as GPT2ForTokenClassification,
+    GPT2LMHeadModel as GPT2LMHeadModel,
+    GPT2Model as GPT2Model,
+    GPT2PreTrainedModel as GPT2PreTrainedModel,
+)
+from .models.llama import (
+    LlamaConfig as LlamaConfig,
+    LlamaForCausalLM as LlamaForCausalLM,
+    LlamaForQuestionAnswering as LlamaForQuestionAnswering,
+    LlamaForSequenceClassification as LlamaForSequenceClassification,
+    LlamaForTokenClassification as LlamaForTokenClassification,
+    LlamaModel as LlamaModel,
+    LlamaPreTrainedModel as LlamaPreTrainedModel,
 )
 from .models.mistral import (
     MistralConfig as MistralConfig,
@@ -188,6 +209,7 @@ from .pipelines import (
     QuestionAnsweringPipeline as QuestionAnsweringPipeline,
     SentenceSimilarityPipeline as SentenceSimilarityPipeline,
     TextClassificationPipeline as TextClassificationPipeline,
+    TextGenerationPipeline as TextGenerationPipeline,
     TextRankingPipeline as TextRankingPipeline,
     TokenClassificationPipeline as TokenClassificationPipeline,
     ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
