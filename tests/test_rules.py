@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import pytest
 
 import plainformers
@@ -283,10 +284,10 @@ def test_importing_the_package_imports_nothing_heavy():
     assert python(f"import plainformers, sys; print({heavy} & set(sys.modules))") == "set()"
 
 
-def test_models_are_imported_one_by_one():
+def test_models_are_imported_one_by_one(tmp_path):
     code = "import plainformers, sys; plainformers.BertModel; print([m for m in sys.modules if m.startswith(PREFIX)])"
     code = code.replace("PREFIX", "'plainformers.models.'")
-    assert python(code) == "['plainformers.models.bert']"
+    assert fresh.run(code, tmp_path).strip() == "['plainformers.models.bert']"
 
 
 ENTERED = """
@@ -335,8 +336,9 @@ def tiny_folder(tmp_path_factory):
     ],
     ids=["forward", "from_pretrained", "pipe"],
 )
-def test_few_files_are_entered(names, before, action, most, tiny_folder):
+def test_few_files_are_entered(names, before, action, most, tiny_folder, tmp_path):
     """To follow a call, a reader opens few files; the reference enters 12, 30 and 16."""
     before, action = (part.replace("FOLDER", repr(str(tiny_folder))) for part in (before, action))
-    count, _, files = python(ENTERED.format(names=names, before=before, action=action)).partition(" ")
+    code = ENTERED.format(names=names, before=before, action=action)
+    count, _, files = fresh.run(code, tmp_path).partition(" ")
     assert int(count) <= most, files
