@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from plainformers import GenerationConfig, WatermarkingConfig, logits
+from plainformers import GenerationConfig, logits
 from plainformers.logits import make_rules
 
 transformers = pytest.importorskip("transformers")
@@ -208,7 +208,7 @@ def test_the_rules_of_a_config_and_their_order(model, given, marked, T):
     reference = model._get_logits_processor(config, T, ids, prefix_fn, [custom], "cpu", {"attention_mask": mask})
     ours = GenerationConfig(**{"top_k": 0} | given, max_length=T + 6).resolved()
     if marked:
-        ours.watermarking_config = WatermarkingConfig(bias=0.5)
+        ours.watermarking_config = {"bias": 0.5}
     rules = make_rules(
         ours, prompt_length=T, eos=EOS, prompt_mask=mask, encoder_ids=ids, prefix_allowed_tokens_fn=prefix_fn,
         num_beams=given.get("num_beams", 1), custom=[custom],

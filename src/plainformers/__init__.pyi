@@ -18,7 +18,6 @@ from .encoding import (
 )
 from .generation_config import (
     GenerationConfig as GenerationConfig,
-    WatermarkingConfig as WatermarkingConfig,
 )
 from .logits import (
     LogitsProcessor as LogitsProcessor,

@@ -95,7 +95,7 @@ _PUBLIC: dict[str, str] = {
     "sequences": "Packed",
     "cache": "Cache DynamicCache QuantizedCache StaticCache",
     "streaming": "AsyncTextIteratorStreamer TextIteratorStreamer TextStreamer",
-    "generation_config": "GenerationConfig WatermarkingConfig",
+    "generation_config": "GenerationConfig",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
     "trace": "Trace watch",
