@@ -83,6 +83,13 @@ from .models.electra import (
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
 )
+from .models.gemma3_text import (
+    Gemma3ForCausalLM as Gemma3ForCausalLM,
+    Gemma3TextConfig as Gemma3TextConfig,
+    Gemma3TextForSequenceClassification as Gemma3TextForSequenceClassification,
+    Gemma3TextModel as Gemma3TextModel,
+    Gemma3TextPreTrainedModel as Gemma3TextPreTrainedModel,
+)
 from .models.modernbert import (
     ModernBertConfig as ModernBertConfig,
     ModernBertForMaskedLM as ModernBertForMaskedLM,
