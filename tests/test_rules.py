@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "checkpoint": {"hub"},
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
     "generation_config": {"aliases", "config", "hub"},
+    "streaming": set(),
     "encoding": {"aliases", "logging"},
     "families": set(),
     "sentencepiece": {"families"},
@@ -69,7 +70,7 @@ MAY_IMPORT = {
 # module -> packages outside of the standard library that it may import when it is imported
 MAY_LOAD = {
     **dict.fromkeys(["registry", "aliases", "logging", "hub", "config", "auto", "batching", "cli", "eject"], set()),
-    "generation_config": set(),
+    **dict.fromkeys(["generation_config", "streaming"], set()),
     **dict.fromkeys(["__init__", "__main__"], set()),
     **dict.fromkeys(["views", "trace"], {"torch"}),
     "card": set(),

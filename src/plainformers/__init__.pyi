@@ -90,6 +90,15 @@ from .models.gemma3_text import (
     Gemma3TextModel as Gemma3TextModel,
     Gemma3TextPreTrainedModel as Gemma3TextPreTrainedModel,
 )
+from .models.mistral import (
+    MistralConfig as MistralConfig,
+    MistralForCausalLM as MistralForCausalLM,
+    MistralForQuestionAnswering as MistralForQuestionAnswering,
+    MistralForSequenceClassification as MistralForSequenceClassification,
+    MistralForTokenClassification as MistralForTokenClassification,
+    MistralModel as MistralModel,
+    MistralPreTrainedModel as MistralPreTrainedModel,
+)
 from .models.modernbert import (
     ModernBertConfig as ModernBertConfig,
     ModernBertForMaskedLM as ModernBertForMaskedLM,
@@ -117,6 +126,24 @@ from .models.nomic_bert import (
     NomicBertForTokenClassification as NomicBertForTokenClassification,
     NomicBertModel as NomicBertModel,
     NomicBertPreTrainedModel as NomicBertPreTrainedModel,
+)
+from .models.qwen2 import (
+    Qwen2Config as Qwen2Config,
+    Qwen2ForCausalLM as Qwen2ForCausalLM,
+    Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering,
+    Qwen2ForSequenceClassification as Qwen2ForSequenceClassification,
+    Qwen2ForTokenClassification as Qwen2ForTokenClassification,
+    Qwen2Model as Qwen2Model,
+    Qwen2PreTrainedModel as Qwen2PreTrainedModel,
+)
+from .models.qwen3 import (
+    Qwen3Config as Qwen3Config,
+    Qwen3ForCausalLM as Qwen3ForCausalLM,
+    Qwen3ForQuestionAnswering as Qwen3ForQuestionAnswering,
+    Qwen3ForSequenceClassification as Qwen3ForSequenceClassification,
+    Qwen3ForTokenClassification as Qwen3ForTokenClassification,
+    Qwen3Model as Qwen3Model,
+    Qwen3PreTrainedModel as Qwen3PreTrainedModel,
 )
 from .models.roberta import (
     CamembertConfig as CamembertConfig,
@@ -175,6 +202,11 @@ from .pipelines import (
 )
 from .sequences import (
     Packed as Packed,
+)
+from .streaming import (
+    AsyncTextIteratorStreamer as AsyncTextIteratorStreamer,
+    TextIteratorStreamer as TextIteratorStreamer,
+    TextStreamer as TextStreamer,
 )
 from .tokenizer import (
     PreTrainedTokenizer as PreTrainedTokenizer,

@@ -133,9 +133,9 @@ class NomicBertConfig(Config):
         if self.rope_parameters is None and self.rotary_scaling_factor is not None:
             rope |= {"rope_type": "dynamic", "factor": self.rotary_scaling_factor}
         rope = read_rope(self.rope_parameters or {}, **rope)
-        if rope["rope_type"] == "default":
-            del rope["original_max_position_embeddings"]
-        elif self.head_size < 4:
+        if rope["rope_type"] not in ("default", "dynamic") or "partial_rotary_factor" in rope:
+            raise ValueError(f"rope_parameters must turn whole heads, by default or dynamic, got {rope!r:.200}.")
+        if rope["rope_type"] == "dynamic" and self.head_size < 4:
             raise ValueError(f"Heads of size {self.head_size} cannot be stretched: leave out rotary_scaling_factor.")
         super().__setattr__("rope_parameters", rope)
         super().__setattr__("rotary_emb_base", rope["rope_theta"])
