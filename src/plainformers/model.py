@@ -564,7 +564,7 @@ class Model(nn.Module):
         if size == old.num_embeddings:
             return old
         padding = old.padding_idx if old.padding_idx is not None and old.padding_idx < size else None
-        new = nn.Embedding(size, old.embedding_dim, padding_idx=padding, device="meta")
+        new = type(old)(size, old.embedding_dim, padding_idx=padding, device="meta")
         self._resized(old, new, ("weight",), mean_resizing)
         head = self.get_output_embeddings()
         tied = isinstance(head, nn.Linear) and head.weight is old.weight

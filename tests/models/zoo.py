@@ -142,7 +142,42 @@ def rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 50.0} | more}
 
 
+# windows are smaller than the inputs of six tokens
+GEMMA3 = LLAMA | {"num_hidden_layers": 4, "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 3}
+GEMMA3 |= {"query_pre_attn_scalar": 5}
+
 ROWS = (
+    Row(
+        "gemma3_text",
+        "gemma3_text",
+        GEMMA3 | {"rope_theta": 50.0, "rope_local_base_freq": 10.0},
+        ("base", "causal-lm", "sequence-classification"),
+        "google/gemma-3-1b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-scaled",
+        "gemma3_text",
+        GEMMA3
+        | {"final_logit_softcapping": 2.0, "tie_word_embeddings": False, "attention_bias": True}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"]}
+        | {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+            }
+        },
+        ("causal-lm",),
+        "google/gemma-3-4b-it",  # its text model
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-both-directions",
+        "gemma3_text",
+        GEMMA3 | {"use_bidirectional_attention": True, "sliding_window": 4},
+        ("base", "sequence-classification"),
+        "google/embeddinggemma-300m",
+    ),
     Row(
         "gpt2",
         "gpt2",
