@@ -84,6 +84,13 @@ from .models.electra import (
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
 )
+from .models.gemma3_text import (
+    Gemma3ForCausalLM as Gemma3ForCausalLM,
+    Gemma3TextConfig as Gemma3TextConfig,
+    Gemma3TextForSequenceClassification as Gemma3TextForSequenceClassification,
+    Gemma3TextModel as Gemma3TextModel,
+    Gemma3TextPreTrainedModel as Gemma3TextPreTrainedModel,
+)
 from .models.gpt2 import (
     GPT2Config as GPT2Config,
     GPT2DoubleHeadsModel as GPT2DoubleHeadsModel,
@@ -102,12 +109,6 @@ from .models.llama import (
     LlamaForTokenClassification as LlamaForTokenClassification,
     LlamaModel as LlamaModel,
     LlamaPreTrainedModel as LlamaPreTrainedModel,
-from .models.gemma3_text import (
-    Gemma3ForCausalLM as Gemma3ForCausalLM,
-    Gemma3TextConfig as Gemma3TextConfig,
-    Gemma3TextForSequenceClassification as Gemma3TextForSequenceClassification,
-    Gemma3TextModel as Gemma3TextModel,
-    Gemma3TextPreTrainedModel as Gemma3TextPreTrainedModel,
 )
 from .models.mistral import (
     MistralConfig as MistralConfig,
