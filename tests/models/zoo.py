@@ -247,7 +247,7 @@ ROWS = (
         "openchat/openchat_8192",
         decoder=True,
         cached=False,
-        unpadded=("base", "causal-lm"),
+        unpadded=("base", "causal-lm", "generate"),
     ),
     Row(
         "mistral",
@@ -382,6 +382,7 @@ ROWS = (
         ("causal-lm", "sequence-classification"),
         "FacebookAI/roberta-base-openai-detector",
         decoder=True,
+        unpadded=("generate",),  # whose positions the reference counts from 0 then, not from pad_token_id + 1
     ),
     Row("albert", "albert", ALBERT, ALBERT_HEADS, "albert/albert-base-v2"),
     Row(
@@ -768,7 +769,7 @@ GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and
 
 def make_prompts(row: Row) -> dict[str, torch.Tensor]:
     """A batch of prompts, padded on the left."""
-    inputs = turn(make_inputs(row, "base"))
+    inputs = turn(make_inputs(row, "generate"))
     return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 

@@ -23,6 +23,7 @@ from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..cache import DynamicCache, as_cache
 from ..config import Config
+from ..generation import generate, generation_config
 from ..linear import activate, project
 from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
 from ..model import Model
@@ -429,6 +430,7 @@ class ElectraForCausalLM(ElectraPreTrainedModel):
     """ELECTRA as a decoder: config.is_decoder makes it causal."""
 
     tied = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
+    generate, generation_config = generate, generation_config
 
     def __init__(self, config: ElectraConfig):
         super().__init__(config)

@@ -24,6 +24,7 @@ from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..cache import DynamicCache, as_cache
 from ..config import Config
+from ..generation import generate, generation_config
 from ..linear import activate, project
 from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
 from ..model import Model
@@ -384,6 +385,7 @@ class RobertaForCausalLM(RobertaPreTrainedModel):
     """RoBERTa as a decoder: config.is_decoder makes it causal."""
 
     tied = {"lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight"}
+    generate, generation_config = generate, generation_config
 
     def __init__(self, config: RobertaConfig):
         super().__init__(config)

@@ -11,6 +11,7 @@ from ..cache import DynamicCache
 from ..encoding import BatchEncoding
 from ..generation import generate, stream
 from ..generation_config import GenerationConfig
+from ..model import Model
 from .base import Pipeline, Rows, the_input
 
 # where neither the call nor the model says otherwise; what guides sampling counts only when there is some
@@ -33,9 +34,9 @@ class TextGenerationPipeline(Pipeline):
     model_ending = ""
 
     def __init__(self, model: Any, *arguments: Any, **keywords: Any):
-        super().__init__(model, *arguments, **keywords)
-        if not model.can_generate():
+        if isinstance(model, Model) and not model.can_generate():
             raise ValueError(f"TextGenerationPipeline needs a model …ForCausalLM, which {type(model).__name__} is not.")
+        super().__init__(model, *arguments, **keywords)
 
     # ---- The steps
 
