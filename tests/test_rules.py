@@ -32,6 +32,13 @@ MAY_IMPORT = {
     "checkpoint": {"hub"},
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
     "generation_config": {"aliases", "config", "hub"},
+    "feed": {"logits", "outputs"},
+    "constraints": set(),
+    **dict.fromkeys(["beam", "speculative"], {"cache", "constraints", "feed", "logits", "outputs"}),
+    "generation": {
+        *("aliases", "beam", "cache", "feed", "generation_config", "logging", "logits", "outputs", "speculative"),
+        "streaming",
+    },
     "encoding": {"aliases", "logging"},
     "families": set(),
     "sentencepiece": {"families"},
@@ -69,7 +76,8 @@ MAY_IMPORT = {
 # module -> packages outside of the standard library that it may import when it is imported
 MAY_LOAD = {
     **dict.fromkeys(["registry", "aliases", "logging", "hub", "config", "auto", "batching", "cli", "eject"], set()),
-    "generation_config": set(),
+    **dict.fromkeys(["constraints", "generation_config"], set()),
+    **dict.fromkeys(["feed", "beam", "speculative", "generation"], {"torch"}),
     **dict.fromkeys(["__init__", "__main__"], set()),
     **dict.fromkeys(["views", "trace"], {"torch"}),
     "card": set(),

@@ -90,6 +90,7 @@ _PUBLIC: dict[str, str] = {
     "TokenClassificationPipeline ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache QuantizedCache StaticCache",
+    "constraints": "Constraint DisjunctiveConstraint PhrasalConstraint",
     "generation_config": "GenerationConfig WatermarkingConfig",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
