@@ -34,11 +34,15 @@ MAY_IMPORT = {
     "gguf_models": {"gguf"},
     "gguf_tensors": {"gguf", "gguf_models"},
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
-    "generation": {
-        *("aliases", "beam", "cache", "generation_config", "logging", "logits", "outputs", "speculative", "streaming"),
-    },
     "generation_config": {"aliases", "config", "hub"},
     "streaming": set(),
+    "feed": {"logits", "outputs"},
+    "constraints": set(),
+    **dict.fromkeys(["beam", "speculative"], {"cache", "constraints", "feed", "logits", "outputs"}),
+    "generation": {
+        *("aliases", "beam", "cache", "feed", "generation_config", "logging", "logits", "outputs", "speculative"),
+        "streaming",
+    },
     "encoding": {"aliases", "logging"},
     "families": set(),
     "sentencepiece": {"families"},
@@ -77,6 +81,8 @@ MAY_IMPORT = {
 MAY_LOAD = {
     **dict.fromkeys(["registry", "aliases", "logging", "hub", "config", "auto", "batching", "cli", "eject"], set()),
     **dict.fromkeys(["generation_config", "streaming"], set()),
+    **dict.fromkeys(["constraints", "generation_config"], set()),
+    **dict.fromkeys(["feed", "beam", "speculative", "generation"], {"torch"}),
     **dict.fromkeys(["__init__", "__main__"], set()),
     **dict.fromkeys(["views", "trace"], {"torch"}),
     "card": set(),
@@ -97,7 +103,17 @@ MAY_LOAD = {
 }
 MOST_SHARED, MOST_MODEL, MOST_FUNCTION = 700, 900, 80
 # what writes texts on, which a program that only reads them never enters, has a budget of its own
-GENERATION = {"beam", "cache", "feed", "generation", "generation_config", "gguf_models", "gguf_tensors", "logits"}
+GENERATION = {
+    "beam",
+    "cache",
+    "constraints",
+    "feed",
+    "generation",
+    "generation_config",
+    "gguf_models",
+    "gguf_tensors",
+    "logits",
+}
 GENERATION |= {"speculative", "streaming", "text_generation"}
 MOST_GENERATION_LINES, MOST_SHARED_LINES = 3_200, 12_500  # the second: all other files together
 

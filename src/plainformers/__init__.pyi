@@ -13,6 +13,11 @@ from .cache import (
 from .config import (
     Config as Config,
 )
+from .constraints import (
+    Constraint as Constraint,
+    DisjunctiveConstraint as DisjunctiveConstraint,
+    PhrasalConstraint as PhrasalConstraint,
+)
 from .encoding import (
     BatchEncoding as BatchEncoding,
 )

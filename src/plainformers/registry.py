@@ -102,6 +102,7 @@ _PUBLIC: dict[str, str] = {
     "cache": "Cache DynamicCache QuantizedCache StaticCache",
     "streaming": "AsyncTextIteratorStreamer TextIteratorStreamer TextStreamer",
     "generation_config": "GenerationConfig",
+    "constraints": "Constraint DisjunctiveConstraint PhrasalConstraint",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
     "trace": "Trace watch",
