@@ -186,7 +186,9 @@ def test_a_model_file_is_made_as_all_are(path):
             family |= {base for base in bases if renamed and base in classes}
             # what models of a family return, where no other family returns the same
             family |= {base for base in bases if base.endswith("Output") and node.name.endswith("Output")}
-            assert bases <= {"nn.Module", "nn.Embedding", "Model", "Config", "NamedTuple"} | family and len(bases) == 1, node.name
+            assert (
+                bases <= {"nn.Module", "nn.Embedding", "Model", "Config", "NamedTuple"} | family and len(bases) == 1
+            ), node.name
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in ("self.register_buffer", "hasattr", "getattr", "isinstance_of")
 
