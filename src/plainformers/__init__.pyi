@@ -89,6 +89,14 @@ from .models.electra import (
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
 )
+from .models.gemma2 import (
+    Gemma2Config as Gemma2Config,
+    Gemma2ForCausalLM as Gemma2ForCausalLM,
+    Gemma2ForSequenceClassification as Gemma2ForSequenceClassification,
+    Gemma2ForTokenClassification as Gemma2ForTokenClassification,
+    Gemma2Model as Gemma2Model,
+    Gemma2PreTrainedModel as Gemma2PreTrainedModel,
+)
 from .models.gemma3_text import (
     Gemma3ForCausalLM as Gemma3ForCausalLM,
     Gemma3TextConfig as Gemma3TextConfig,

@@ -146,8 +146,29 @@ def rope(kind: str, **more: Any) -> dict[str, Any]:
 # windows are smaller than the inputs of six tokens
 GEMMA3 = LLAMA | {"num_hidden_layers": 4, "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 3}
 GEMMA3 |= {"query_pre_attn_scalar": 5}
+# small bounds, so that they bend what they bound
+GEMMA2 = LLAMA | {"head_dim": 6, "sliding_window": 3, "query_pre_attn_scalar": 5, "final_logit_softcapping": 2.0}
+GEMMA2 |= {"attn_logit_softcapping": 1.5}
 
 ROWS = (
+    Row(
+        "gemma2",
+        "gemma2",
+        GEMMA2 | rope("default"),
+        ("base", "causal-lm", "sequence-classification", "token-classification"),
+        "google/gemma-2-2b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma2-no-caps",
+        "gemma2",
+        GEMMA2
+        | {"attn_logit_softcapping": None, "final_logit_softcapping": None, "tie_word_embeddings": False}
+        | {"num_hidden_layers": 3, "attention_bias": True, "hidden_activation": "gelu", "rope_theta": 50.0},
+        ("causal-lm",),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
     Row(
         "gemma3_text",
         "gemma3_text",
