@@ -354,7 +354,7 @@ def tied(model):
 
 @pytest.fixture(scope="module")
 def cases(files, tmp_path_factory):
-    """(row, head) -> its case, whose answers an isolated interpreter has written, one that is told one file at a time."""
+    """(row, head) -> its case, whose answers one isolated interpreter has written."""
     folder = tmp_path_factory.mktemp("cases")
     cases = {(row.name, head): make_case(row, head, folder / f"{row.name}-{head}") for row, head in CASES}
     of_file = {str(file): [] for file in files.values()}

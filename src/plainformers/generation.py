@@ -359,6 +359,8 @@ def make_task(
         custom=custom,
         device=ids.device,
     )
+    if config.cache_implementation is None and model._compiled_call_impl is not None:
+        config.cache_implementation = "static"  # whose steps are all alike to a compiler
     cache = make_cache(config, given.pop("past_key_values", None), ahead)
     if mask is not None:  # new tokens are real
         mask = torch.nn.functional.pad(mask, (0, config.max_length + ahead - mask.shape[1]), value=1)

@@ -142,7 +142,42 @@ def rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 50.0} | more}
 
 
+# windows are smaller than the inputs of six tokens
+GEMMA3 = LLAMA | {"num_hidden_layers": 4, "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 3}
+GEMMA3 |= {"query_pre_attn_scalar": 5}
+
 ROWS = (
+    Row(
+        "gemma3_text",
+        "gemma3_text",
+        GEMMA3 | {"rope_theta": 50.0, "rope_local_base_freq": 10.0},
+        ("base", "causal-lm", "sequence-classification"),
+        "google/gemma-3-1b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-scaled",
+        "gemma3_text",
+        GEMMA3
+        | {"final_logit_softcapping": 2.0, "tie_word_embeddings": False, "attention_bias": True}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"]}
+        | {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+            }
+        },
+        ("causal-lm",),
+        "google/gemma-3-4b-it",  # its text model
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-both-directions",
+        "gemma3_text",
+        GEMMA3 | {"use_bidirectional_attention": True, "sliding_window": 4},
+        ("base", "sequence-classification"),
+        "google/embeddinggemma-300m",
+    ),
     Row(
         "gpt2",
         "gpt2",
@@ -213,6 +248,74 @@ ROWS = (
         decoder=True,
         cached=False,
         unpadded=("base", "causal-lm"),
+    ),
+    Row(
+        "mistral",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": 3},
+        DECODER_HEADS,
+        "mistralai/Mistral-7B-v0.1",
+        decoder=True,
+    ),
+    Row(
+        "mistral-no-window",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": None, "head_dim": 6, "num_key_value_heads": 1},
+        ("base", "causal-lm"),
+        "mistralai/Mistral-Nemo-Instruct-2407",
+        decoder=True,
+    ),
+    Row("qwen2", "qwen2", LLAMA | rope("default"), DECODER_HEADS, "Qwen/Qwen2.5-7B-Instruct", decoder=True),
+    Row(
+        "qwen2-tied",
+        "qwen2",
+        LLAMA | rope("default") | {"tie_word_embeddings": True, "sliding_window": 3, "max_window_layers": 0},
+        ("causal-lm",),
+        "Qwen/Qwen2.5-0.5B-Instruct",  # whose window is switched off
+        decoder=True,
+    ),
+    Row(
+        "qwen2-window",
+        "qwen2",
+        LLAMA | rope("default") | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1},
+        ("base", "causal-lm"),
+        "nvidia/Nemotron-Research-Reasoning-Qwen-1.5B",
+        decoder=True,
+    ),
+    Row(
+        "qwen2-yarn",
+        "qwen2",
+        LLAMA | rope("yarn", factor=4.0, original_max_position_embeddings=4),
+        ("causal-lm",),
+        "Qwen/Qwen2.5-7B-Instruct-1M",
+        decoder=True,
+    ),
+    Row(
+        "qwen3",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 8},
+        DECODER_HEADS,
+        "Qwen/Qwen3-8B",
+        decoder=True,
+    ),
+    Row(
+        "qwen3-tied-biases",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 6, "tie_word_embeddings": True, "attention_bias": True},
+        ("causal-lm",),
+        "Qwen/Qwen3-0.6B",  # tied; biases are of models of one's own
+        decoder=True,
+    ),
+    Row(
+        "qwen3-window",
+        "qwen3",
+        LLAMA
+        | rope("default")
+        | {"head_dim": 8, "use_sliding_window": True, "sliding_window": 3, "num_hidden_layers": 3}
+        | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        ("base", "causal-lm"),
+        "none: the kinds of layers of the reference code",
+        decoder=True,
     ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
     Row(

@@ -196,20 +196,22 @@ class TextGenerationPipeline(Pipeline):
 
     @classmethod
     def call_arguments(cls) -> frozenset[str]:
-        own = super().call_arguments() | {"stop_sequence", "max_length"}
+        own = super().call_arguments() | {"stop_sequence", "return_tensors"}
         return own | GenerationConfig.names() | OF_GENERATE
 
     def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = super().checked(arguments)
         if "stop_sequence" in given:
             given["stop_strings"] = given.pop("stop_sequence")
-        fields = {n: v for n, v in given.items() if n in GenerationConfig.names()}
-        GenerationConfig(**fields)  # raises before hours of work
+        options = self.options(self.__dict__.get("defaults", {}) | given)
+        GenerationConfig(**{n: v for n, v in options.items() if n in GenerationConfig.names()})  # before hours of work
         return given
 
     def steps_of(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         own = self.keywords_of("preprocess")
         before, after = super().steps_of(arguments)
+        if "return_tensors" in before:  # of the answers, not of the prompts
+            after["return_tensors"] = before.pop("return_tensors")
         options = {n: before.pop(n) for n in list(before) if n not in own}
         return before | {"options": options}, after
 
