@@ -58,6 +58,7 @@ class Model(nn.Module):
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
     prepared: ClassVar[str] = ""  # names of the linear layers that prepare() makes faster
     together: ClassVar[str] = "(?!)"  # those of them that read the same input as their neighbours
+    outliers: ClassVar[str] = "(?!)"  # those of them whose inputs have a few huge values
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
     main_input_name: ClassVar[str] = "input_ids"
@@ -434,7 +435,7 @@ class Model(nn.Module):
         if self.quantization:
             self._refuse(f"prepare(quantization={quantization!r})")
         self.unprepare()
-        done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization)
+        done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization, self.outliers)
         if quantization and not done:
             raise ValueError(
                 f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 or bfloat16 "
