@@ -12,6 +12,7 @@ from assets import find
 from scipy.stats import spearmanr
 
 from plainformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, Packed, pipeline
+from plainformers.linear import Int8Product
 from plainformers.sequences import mean_tokens
 
 DATA = Path(__file__).parent / "data"
@@ -102,6 +103,30 @@ def test_embeddings_in_one_call(minilm, expected, dtype, near):
         np.testing.assert_allclose(vectors, want, atol=2e-5)
     assert ((vectors * want).sum(-1) > 1 - 2e-4).all()
     assert spearman(pipe) == pytest.approx(0.8203, abs=near)
+
+
+@pytest.mark.skipif(not Int8Product.dtypes(), reason="no FBGEMM in this PyTorch")
+def test_embeddings_of_8_bits(minilm, expected):
+    pipe = pipeline("feature-extraction", find("minilm"), device="cpu", quantization="int8")
+    vectors, want = pipe.encode(expected["sentences"]), np.array(expected["embeddings"], np.float32)
+    assert np.abs(vectors - want).max() > 1e-4 and ((vectors * want).sum(-1) > 0.98).all()
+    assert 0.815 <= spearman(pipe) < 0.8215
+
+
+@pytest.mark.parametrize("precision", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
+def test_sentiment_with_less_precision(precision):
+    """Every fourth sentence of GLUE's dev set: 218."""
+    if "quantization" in precision and not Int8Product.dtypes():
+        pytest.skip("no FBGEMM in this PyTorch")
+    with open(DATA / "sst2" / "glue_dev.tsv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[::4]
+    texts, right = [row["sentence"] for row in rows], [["NEGATIVE", "POSITIVE"][int(row["label"])] for row in rows]
+    exact, rounded = (pipeline("sentiment-analysis", device="cpu", **given)(texts) for given in ({}, precision))
+    labels = [answer["label"] for answer in rounded]
+    assert len(rows) == 218 and sum(a == b for a, b in zip(labels, right, strict=True)) / 218 >= 0.89
+    assert sum(a == b["label"] for a, b in zip(labels, exact, strict=True)) >= 215
+    scores = [abs(a["score"] - b["score"]) for a, b in zip(rounded, exact, strict=True)]
+    assert max(scores) > 1e-4, "the weights are not rounded"
 
 
 @pytest.mark.parametrize(("language", "rank"), [("en", 0.8397), ("de", 0.7891)])
