@@ -28,13 +28,15 @@ LEAVES = {
 MAY_IMPORT = {
     **dict.fromkeys(LEAVES | {"registry", "aliases", "logging", "hub"}, set()),
     "modeling_outputs": {"outputs"},
-    "config": {"aliases", "hub"},
-    "checkpoint": {"hub"},
+    "config": {"aliases", "gguf", "gguf_models", "hub"},
+    "checkpoint": {"gguf", "gguf_models", "gguf_tensors", "hub"},
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
     "encoding": {"aliases", "logging"},
     "families": set(),
     "sentencepiece": {"families"},
     "gguf": set(),
+    "gguf_models": {"gguf"},
+    "gguf_tensors": {"gguf", "gguf_models"},
     "conversion": {"families", "sentencepiece"},
     "gguf_tokenizer": {"conversion", "families", "gguf", "sentencepiece"},
     "sandbox": set(),
@@ -75,12 +77,13 @@ MAY_LOAD = {
     **dict.fromkeys(
         ["conversion", "encoding", "sentencepiece", "tokenizer", "tokenizer_files", "tokenizer_classes"], {"tokenizers"}
     ),
-    **dict.fromkeys(["families", "gguf"], {"numpy"}),
+    **dict.fromkeys(["families", "gguf", "gguf_models"], {"numpy"}),
     **dict.fromkeys(["chat"], {"tokenizers"}),
     "sandbox": {"jinja2"},
     "tool_schema": set(),
     **dict.fromkeys(LEAVES - {"batching"}, {"torch", "numpy"}),
-    "checkpoint": {"torch", "safetensors"},
+    "checkpoint": {"torch", "numpy", "safetensors"},
+    "gguf_tensors": {"torch"},
     "model": {"torch"},
     "models": {"torch"},
 }
