@@ -7,16 +7,22 @@ from .auto import (
 )
 from .cache import (
     DynamicCache as DynamicCache,
+    QuantizedCache as QuantizedCache,
+    StaticCache as StaticCache,
 )
 from .config import (
     Config as Config,
+)
+from .constraints import (
+    Constraint as Constraint,
+    DisjunctiveConstraint as DisjunctiveConstraint,
+    PhrasalConstraint as PhrasalConstraint,
 )
 from .encoding import (
     BatchEncoding as BatchEncoding,
 )
 from .generation_config import (
     GenerationConfig as GenerationConfig,
-    WatermarkingConfig as WatermarkingConfig,
 )
 from .logits import (
     LogitsProcessor as LogitsProcessor,
@@ -82,6 +88,40 @@ from .models.electra import (
     ElectraForTokenClassification as ElectraForTokenClassification,
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
+)
+from .models.gemma2 import (
+    Gemma2Config as Gemma2Config,
+    Gemma2ForCausalLM as Gemma2ForCausalLM,
+    Gemma2ForSequenceClassification as Gemma2ForSequenceClassification,
+    Gemma2ForTokenClassification as Gemma2ForTokenClassification,
+    Gemma2Model as Gemma2Model,
+    Gemma2PreTrainedModel as Gemma2PreTrainedModel,
+)
+from .models.gemma3_text import (
+    Gemma3ForCausalLM as Gemma3ForCausalLM,
+    Gemma3TextConfig as Gemma3TextConfig,
+    Gemma3TextForSequenceClassification as Gemma3TextForSequenceClassification,
+    Gemma3TextModel as Gemma3TextModel,
+    Gemma3TextPreTrainedModel as Gemma3TextPreTrainedModel,
+)
+from .models.gpt2 import (
+    GPT2Config as GPT2Config,
+    GPT2DoubleHeadsModel as GPT2DoubleHeadsModel,
+    GPT2ForQuestionAnswering as GPT2ForQuestionAnswering,
+    GPT2ForSequenceClassification as GPT2ForSequenceClassification,
+    GPT2ForTokenClassification as GPT2ForTokenClassification,
+    GPT2LMHeadModel as GPT2LMHeadModel,
+    GPT2Model as GPT2Model,
+    GPT2PreTrainedModel as GPT2PreTrainedModel,
+)
+from .models.llama import (
+    LlamaConfig as LlamaConfig,
+    LlamaForCausalLM as LlamaForCausalLM,
+    LlamaForQuestionAnswering as LlamaForQuestionAnswering,
+    LlamaForSequenceClassification as LlamaForSequenceClassification,
+    LlamaForTokenClassification as LlamaForTokenClassification,
+    LlamaModel as LlamaModel,
+    LlamaPreTrainedModel as LlamaPreTrainedModel,
 )
 from .models.mistral import (
     MistralConfig as MistralConfig,
@@ -196,6 +236,7 @@ from .pipelines import (
     QuestionAnsweringPipeline as QuestionAnsweringPipeline,
     SentenceSimilarityPipeline as SentenceSimilarityPipeline,
     TextClassificationPipeline as TextClassificationPipeline,
+    TextGenerationPipeline as TextGenerationPipeline,
     TextRankingPipeline as TextRankingPipeline,
     TokenClassificationPipeline as TokenClassificationPipeline,
     ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
@@ -203,6 +244,11 @@ from .pipelines import (
 )
 from .sequences import (
     Packed as Packed,
+)
+from .streaming import (
+    AsyncTextIteratorStreamer as AsyncTextIteratorStreamer,
+    TextIteratorStreamer as TextIteratorStreamer,
+    TextStreamer as TextStreamer,
 )
 from .tokenizer import (
     PreTrainedTokenizer as PreTrainedTokenizer,

@@ -4,6 +4,7 @@ Weights are drawn from the name of each parameter, so no golden file stores them
 checkpoint.
 """
 
+import copy
 import math
 import re
 import zlib
@@ -79,6 +80,7 @@ class Row:
     extra: tuple[str, ...] = ()  # further inputs; see make_extra
     masked: bool = True  # False: the reference fails with a mask; padding is behind all that a real token sees
     cached: bool = True  # False: what is in a cache hangs on how long the text was by then, in the reference too
+    generates: bool = True  # False: what it writes on is not compared, since the reference is wrong
     labelled: bool = True  # False: compared without targets, where a head then gives something else
 
 
@@ -147,8 +149,63 @@ LONGROPE = {
     "rope_theta": 50.0,
     "rope_scaling": {"type": "longrope", "short_factor": [1.1, 1.4], "long_factor": [1.5, 6.0]},
 }
+# windows are smaller than the inputs of six tokens
+GEMMA3 = LLAMA | {"num_hidden_layers": 4, "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 3}
+GEMMA3 |= {"query_pre_attn_scalar": 5}
+# small bounds, so that they bend what they bound
+GEMMA2 = LLAMA | {"head_dim": 6, "sliding_window": 3, "query_pre_attn_scalar": 5, "final_logit_softcapping": 2.0}
+GEMMA2 |= {"attn_logit_softcapping": 1.5}
 
 ROWS = (
+    Row(
+        "gemma2",
+        "gemma2",
+        GEMMA2 | rope("default"),
+        ("base", "causal-lm", "sequence-classification", "token-classification"),
+        "google/gemma-2-2b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma2-no-caps",
+        "gemma2",
+        GEMMA2
+        | {"attn_logit_softcapping": None, "final_logit_softcapping": None, "tie_word_embeddings": False}
+        | {"num_hidden_layers": 3, "attention_bias": True, "hidden_activation": "gelu", "rope_theta": 50.0},
+        ("causal-lm",),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text",
+        "gemma3_text",
+        GEMMA3 | {"rope_theta": 50.0, "rope_local_base_freq": 10.0},
+        ("base", "causal-lm", "sequence-classification"),
+        "google/gemma-3-1b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-scaled",
+        "gemma3_text",
+        GEMMA3
+        | {"final_logit_softcapping": 2.0, "tie_word_embeddings": False, "attention_bias": True}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"]}
+        | {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+            }
+        },
+        ("causal-lm",),
+        "google/gemma-3-4b-it",  # its text model
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-both-directions",
+        "gemma3_text",
+        GEMMA3 | {"use_bidirectional_attention": True, "sliding_window": 4},
+        ("base", "sequence-classification"),
+        "google/embeddinggemma-300m",
+    ),
     Row(
         "gpt2",
         "gpt2",
@@ -218,7 +275,7 @@ ROWS = (
         "openchat/openchat_8192",
         decoder=True,
         cached=False,
-        unpadded=("base", "causal-lm"),
+        unpadded=("base", "causal-lm", "generate"),
     ),
     Row(
         "mistral",
@@ -390,6 +447,7 @@ ROWS = (
         ("causal-lm", "sequence-classification"),
         "FacebookAI/roberta-base-openai-detector",
         decoder=True,
+        generates=False,  # the reference counts positions from 0 then, not from pad_token_id + 1
     ),
     Row("albert", "albert", ALBERT, ALBERT_HEADS, "albert/albert-base-v2"),
     Row(
@@ -613,7 +671,7 @@ ROWS = (
 
 def config_for(row: Row, head: str) -> dict[str, Any]:
     """An answer has a first and a last token, sentences are in order or not; the reference wants it said."""
-    return row.config | ({"num_labels": 2} if head in ("question-answering", "pretraining") else {})
+    return copy.deepcopy(row.config) | ({"num_labels": 2} if head in ("question-answering", "pretraining") else {})
 
 
 CASES = [(row, head) for row in ROWS for head in row.heads]
@@ -771,12 +829,12 @@ GENERATIONS: dict[str, dict[str, Any]] = {
     "sample": {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.9},
     "beams": {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.5},
 }
-GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and not row.cross]
+GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and row.generates and not row.cross]
 
 
 def make_prompts(row: Row) -> dict[str, torch.Tensor]:
     """A batch of prompts, padded on the left."""
-    inputs = turn(make_inputs(row, "base"))
+    inputs = turn(make_inputs(row, "generate"))
     return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 
