@@ -155,7 +155,7 @@ class Model(nn.Module):
         if strange := [name for name in unused if not family.search(name)]:
             warnings.warn(f"{folder} has {strange}, for which {cls.__name__} has no place.", stacklevel=2)
         path = Path(folder) / "generation_config.json"
-        model.generation_config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        vars(model)["generation_config"] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         model.load_state_dict(weights, strict=False, assign=True)
         return model.to(getattr(torch, config.dtype) if config.dtype else next(iter(weights.values())).dtype).eval()
 
