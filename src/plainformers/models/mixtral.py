@@ -301,7 +301,7 @@ class MixtralModel(MixtralPreTrainedModel):
 
 
 def balance_loss(router_logits: tuple[Tensor, ...], k: int, mask: Tensor | Packed | None) -> Tensor:
-    """How unevenly the experts are used: 1 where all are alike, up to E / k; over real tokens and all layers.
+    """How unevenly the experts are used: k where all are alike, E at worst; over real tokens and all layers.
 
     For each expert, the tokens that chose it times its mean probability. Paper: Fedus et al., 2021, equations 4 to 6,
     https://arxiv.org/abs/2101.03961
