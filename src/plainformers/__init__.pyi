@@ -7,16 +7,22 @@ from .auto import (
 )
 from .cache import (
     DynamicCache as DynamicCache,
+    QuantizedCache as QuantizedCache,
+    StaticCache as StaticCache,
 )
 from .config import (
     Config as Config,
+)
+from .constraints import (
+    Constraint as Constraint,
+    DisjunctiveConstraint as DisjunctiveConstraint,
+    PhrasalConstraint as PhrasalConstraint,
 )
 from .encoding import (
     BatchEncoding as BatchEncoding,
 )
 from .generation_config import (
     GenerationConfig as GenerationConfig,
-    WatermarkingConfig as WatermarkingConfig,
 )
 from .logits import (
     LogitsProcessor as LogitsProcessor,
@@ -97,6 +103,25 @@ from .models.gemma3_text import (
     Gemma3TextForSequenceClassification as Gemma3TextForSequenceClassification,
     Gemma3TextModel as Gemma3TextModel,
     Gemma3TextPreTrainedModel as Gemma3TextPreTrainedModel,
+)
+from .models.gpt2 import (
+    GPT2Config as GPT2Config,
+    GPT2DoubleHeadsModel as GPT2DoubleHeadsModel,
+    GPT2ForQuestionAnswering as GPT2ForQuestionAnswering,
+    GPT2ForSequenceClassification as GPT2ForSequenceClassification,
+    GPT2ForTokenClassification as GPT2ForTokenClassification,
+    GPT2LMHeadModel as GPT2LMHeadModel,
+    GPT2Model as GPT2Model,
+    GPT2PreTrainedModel as GPT2PreTrainedModel,
+)
+from .models.llama import (
+    LlamaConfig as LlamaConfig,
+    LlamaForCausalLM as LlamaForCausalLM,
+    LlamaForQuestionAnswering as LlamaForQuestionAnswering,
+    LlamaForSequenceClassification as LlamaForSequenceClassification,
+    LlamaForTokenClassification as LlamaForTokenClassification,
+    LlamaModel as LlamaModel,
+    LlamaPreTrainedModel as LlamaPreTrainedModel,
 )
 from .models.mistral import (
     MistralConfig as MistralConfig,
@@ -221,6 +246,7 @@ from .pipelines import (
     QuestionAnsweringPipeline as QuestionAnsweringPipeline,
     SentenceSimilarityPipeline as SentenceSimilarityPipeline,
     TextClassificationPipeline as TextClassificationPipeline,
+    TextGenerationPipeline as TextGenerationPipeline,
     TextRankingPipeline as TextRankingPipeline,
     TokenClassificationPipeline as TokenClassificationPipeline,
     ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,

@@ -242,16 +242,20 @@ class Model(nn.Module):
                 if model.get_buffer(buffer_name).is_meta:
                     set_tensor(model, buffer_name, buffer.to(device))
         model._finish_loading(report, ignore_mismatched_sizes, dtype_of, device, name or "the state_dict")
-        if model.can_generate() and state_dict is None and find_gguf(name) is None:
-            del where["gguf_file"]
-            folder = fetch(name, lambda names: [n for n in names if n == "generation_config.json"], **where)
-            path = file_in(folder, "generation_config.json")
-            model.__dict__["generation_values"] = None if path is None else read_json(path)
-        if generation_config is not None:
-            model.generation_config = generation_config
+        model._read_generation(None if state_dict is not None else name, where, generation_config)
         if quantization:
             model.prepare(quantization)
         return (model, report.as_info()) if output_loading_info else model
+
+    def _read_generation(self, name: Any, where: dict[str, Any], given: Any) -> None:
+        """Keeps what generation_config.json says, for a model that can generate; given: a config in its place."""
+        if self.can_generate() and name is not None and find_gguf(name) is None:
+            where = {key: value for key, value in where.items() if key != "gguf_file"}
+            folder = fetch(name, lambda names: [n for n in names if n == "generation_config.json"], **where)
+            path = file_in(folder, "generation_config.json")
+            self.__dict__["generation_values"] = None if path is None else read_json(path)
+        if given is not None:
+            self.generation_config = given
 
     @classmethod
     def _make_config(

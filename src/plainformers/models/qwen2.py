@@ -37,7 +37,8 @@ from ..sequences import Packed, blocks_of, last_token, make_position_ids, real_t
 # ---- Configuration
 
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL = "full_attention"
+SLIDING = "sliding_attention"
 
 
 @dataclass(init=False)
