@@ -331,7 +331,7 @@ class Gemma3ForCausalLM(Gemma3TextPreTrainedModel):
         return self.lm_head
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        self.lm_head = new_embeddings  # type: ignore[assignment]
+        self.lm_head = cast(nn.Linear, new_embeddings)
 
     def forward(
         self,
