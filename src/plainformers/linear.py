@@ -261,12 +261,18 @@ def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Te
 
 
 def prepare(
-    model: nn.Module, names: str, together: str = "(?!)", kind: str | None = None, outliers: str = "(?!)"
+    model: nn.Module,
+    names: str,
+    together: str = "(?!)",
+    kind: str | None = None,
+    outliers: str = "(?!)",
+    head: nn.Module | None = None,
 ) -> bool:
     """Prepares the linear layers whose names match, in place, for inference: no gradient flows through them.
 
     together: those of them that read the same input as their neighbours and become one product. kind: one of KINDS,
     which rounds the weights. outliers: those whose inputs have a few huge values, which rounding them must not lose.
+    head: makes the logits over a vocabulary, for which 4 bits are too few; it takes 8, and its inputs have outliers.
     False, and nothing is changed, where this PyTorch cannot.
     """
     owners: dict[int, int] = {}
@@ -278,10 +284,14 @@ def prepare(
         if not re.search(names, name) or not isinstance(getattr(layer, "weight", None), nn.Parameter):
             continue
         # a weight that is an embedding, too, would be there twice; rounded it is small
-        make: Any = None if owners[id(layer.weight)] > 1 and kind is None else product_class(kind, layer)
+        make: Any = (
+            None
+            if owners[id(layer.weight)] > 1 and kind is None
+            else product_class("int8" if kind and layer is head else kind, layer)
+        )
         if make is not None:
             joins = re.search(together, name)
-            if make is Int8Product and re.search(outliers, name):
+            if make is Int8Product and (layer is head or re.search(outliers, name)):
                 make = partial(Int8Product, twice=True)
             group = name.rpartition(".")[0] if joins else name, make, len(plain_weight(layer).t()), layer.bias is None
             groups.setdefault(group, []).append(layer)

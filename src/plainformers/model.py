@@ -435,7 +435,9 @@ class Model(nn.Module):
         if self.quantization:
             self._refuse(f"prepare(quantization={quantization!r})")
         self.unprepare()
-        done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization, self.outliers)
+        done = bool(self.prepared) and prepare(
+            self, self.prepared, self.together, quantization, self.outliers, self.get_output_embeddings()
+        )
         if quantization and not done:
             raise ValueError(
                 f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 or bfloat16 "
