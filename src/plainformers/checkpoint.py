@@ -391,11 +391,13 @@ def fill(
     *,
     dtype_of: Callable[[str, torch.dtype], torch.dtype],
     device: torch.device,
+    loaded: Callable[[str], None] = lambda name: None,
 ) -> LoadReport:
     """Puts the tensors of a checkpoint into a model on the meta device.
 
-    dtype_of(name, dtype in the file) -> dtype in memory. What shares a parameter in the model shares it afterwards too,
-    unless the checkpoint holds different tensors for it. Nothing is copied that needs no cast and stays on the CPU.
+    dtype_of(name, dtype in the file) -> dtype in memory. loaded: is told of each name whose tensor is there. What
+    shares a parameter in the model shares it afterwards too, unless the checkpoint holds different tensors for it.
+    Nothing is copied that needs no cast and stays on the CPU.
     """
     report = LoadReport()
     groups = {name: names for names in shared_groups(model) for name in names}
@@ -425,6 +427,7 @@ def fill(
                 raise ValueError(f"{name_in_file!r} of {shard.path} could not be read: {error!s:.200}.") from error
             set_tensor(model, name, tensor)
             filled.add(name)
+            loaded(name)
         shard.close()
     for names in {id(group): group for group in groups.values()}.values():
         have = [name for name in names if name in filled]

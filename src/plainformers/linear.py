@@ -136,7 +136,7 @@ class Int4Product:
         groups = weight.float().view(N, K // GROUP, GROUP)
         low = groups.amin(-1, keepdim=True)
         scale = ((groups.amax(-1, keepdim=True) - low) / 15).clamp(min=1e-9)
-        codes = ((groups - low) / scale).round().clamp_(0, 15).to(torch.int32).view(N, K)
+        codes = groups.sub(low).div_(scale).round_().clamp_(0, 15).to(torch.int32).view(N, K)
         self.pack(codes, scale.squeeze(-1), low.squeeze(-1), bias)
 
     def pack(self, codes: Tensor, scale: Tensor, low: Tensor, bias: Tensor | None) -> None:
