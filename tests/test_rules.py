@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "generation_config": {"aliases", "config", "hub"},
     "feed": {"logits", "outputs"},
     "constraints": set(),
-    **dict.fromkeys(["beam", "speculative"], {"cache", "constraints", "feed", "logits", "outputs"}),
+    "beam": {"constraints", "feed", "logits"},
+    "speculative": {"cache", "feed", "linear", "outputs"},
     "generation": {
         *("aliases", "beam", "cache", "feed", "generation_config", "logging", "logits", "outputs", "speculative"),
         "streaming",

@@ -52,7 +52,7 @@ class Feed:
     """
 
     def __init__(self, model: Any, config: Settings, inputs: dict[str, Any], mask: Tensor | None, cache: Any):
-        self.model, self.mask, self.cache, self.config = model, mask, cache, config
+        self.model, self.mask, self.cache, self.chunk = model, mask, cache, config.prefill_chunk_size
         self.inputs, names = inputs, model._forward_names[0]
         self.fixed: dict[str, Any] = {"use_cache": cache is not None} if "use_cache" in names else {}
         for name in ("output_attentions", "output_hidden_states"):
@@ -74,7 +74,7 @@ class Feed:
             given["past_key_values"] = self.cache
         if self.mask is not None:
             given["attention_mask"] = self.mask[:, :T]
-        chunk = self.config.prefill_chunk_size
+        chunk = self.chunk
         while chunk and self.cache is not None and "input_ids" in given and given["input_ids"].shape[1] > chunk + keep:
             part = {"input_ids": given["input_ids"][:, :chunk], "logits_to_keep": 1}
             self.seen += chunk
@@ -93,6 +93,8 @@ class Feed:
             self.cache.reorder_cache(rows)
         if self.mask is not None:
             self.mask = self.mask[rows]
+        if self.embeds is not None:
+            self.embeds = self.embeds[rows]
         self.inputs = {n: v[rows] if isinstance(v, Tensor) and v.dim() else v for n, v in self.inputs.items()}
 
     def forget(self, tokens: int) -> None:
