@@ -1,6 +1,7 @@
 """generate: every way of choosing the next token, and what holds for all of them."""
 
 import copy
+import gc
 import json
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 from generation_cases import CASES_4, CASES_5, CONFIGS, DATA, EOS, generate, make_model, make_prompts, make_small
 
 import plainformers
+from plainformers.constraints import Progress
 from plainformers.generation import stream
 from plainformers.speculative import taken
 
@@ -234,6 +236,19 @@ def test_finished_rows_are_not_computed(model, monkeypatch):
     asked = {"return_dict_in_generate": True, "output_scores": True, "eos_token_id": ends, "pad_token_id": 60}
     out = model.generate(**prompts, max_new_tokens=8, **asked)
     assert out.sequences[:, 6:].tolist() == got and set(counted) == {3} and len(out.scores) == lengths[-1]
+
+
+@pytest.mark.parametrize("way", ["beams", "groups", "constraint", "drawn"])
+def test_a_prompt_is_read_once(way, model, monkeypatch):
+    """For all of its beams or texts; they are the same as when each reads it."""
+    drawn = {"do_sample": True, "num_return_sequences": 3, "max_new_tokens": 4}
+    prompts, options = make_prompts(), (WAYS | {"drawn": drawn})[way]
+    torch.manual_seed(0)
+    want = model.generate(**prompts, **options, cache_implementation="static")
+    counted = count_rows(model, monkeypatch)
+    torch.manual_seed(0)
+    assert torch.equal(model.generate(**prompts, **options), want)
+    assert counted[0] == 3 and counted[1] == 3 * options.get("num_beams", 3)
 
 
 class Put:
@@ -480,3 +495,180 @@ def test_what_is_recorded_are_the_models_outputs(way, model):
     if way == "greedy":
         assert torch.equal(found, model.compute_transition_scores(out.sequences, out.scores, None, True))
     assert "logits" not in model.generate(**prompt, return_dict_in_generate=True, **options)
+
+
+# ---- What is refused
+
+
+WRONG = {
+    "prompt": ({"input_ids": torch.empty(1, 0, dtype=torch.long)}, ValueError, "no token to go on from"),
+    "no batch": ({"input_ids": torch.empty(0, 3, dtype=torch.long)}, ValueError, "no token to go on from"),
+    "one dimension": ({"input_ids": torch.tensor([5, 6])}, TypeError, r"shape \[B, T\].*got \[2\]"),
+    "a list": ({"input_ids": [[5, 6]]}, TypeError, r"return_tensors='pt'\) gives; got list"),
+    "floats": ({"input_ids": torch.ones(1, 3)}, TypeError, r"shape \[B, T\]"),
+    "padding only": ({"attention_mask": torch.zeros(1, 6, dtype=torch.long)}, ValueError, "nothing but padding"),
+    "mask": ({"attention_mask": torch.ones(2, 6, dtype=torch.long)}, ValueError, r"\[1, 6\], got \[2, 6\]"),
+    "nothing to write": ({"max_new_tokens": 0}, ValueError, r"max_new_tokens must be in \[1, inf\), got 0"),
+    "negative": ({"max_new_tokens": -2}, ValueError, r"max_new_tokens must be in \[1, inf\), got -2"),
+    "too short": ({"max_length": 6}, ValueError, "prompt has 6 tokens and max_length is 6.*Give max_new_tokens"),
+    "temperature": ({"do_sample": True, "temperature": 0.0}, ValueError, "do_sample=False"),
+    "misspelt": ({"temprature": 0.5}, TypeError, "no argument 'temprature'. Did you mean 'temperature'"),
+    "returned": ({"num_return_sequences": 2}, ValueError, "num_return_sequences=2 needs do_sample=True, or num_beams"),
+    "streamed beams": ({"num_beams": 2, "streamer": Put()}, ValueError, "follows one text.*2 beams"),
+    "streamed texts": (
+        {"num_return_sequences": 2, "do_sample": True, "streamer": Put()}, ValueError, "follows one text.*2 texts",
+    ),
+    "drafts of many": (
+        {"num_return_sequences": 2, "do_sample": True, "assistant_early_exit": 1}, ValueError, "one text at a time",
+    ),
+    "early exit": ({"assistant_early_exit": 4}, ValueError, "must be less than the 4 layers, got 4"),
+    "layers": ({"dola_layers": [1, 4]}, ValueError, r"layers from 0 to 3, got \[1, 4\]"),
+    "layer": ({"dola_layers": "middle"}, ValueError, "'low', 'high' or a list of layers from 0 to 3, got 'middle'"),
+    "cache": ({"cache_implementation": "paged"}, ValueError, "cache_implementation must be"),
+    "weight": ({"prompt_lookup_num_tokens": 2, "assistant_ensemble_weight": 0.5}, ValueError, "prompt lookup has none"),
+    "empty phrase": ({"num_beams": 2, "force_words_ids": [[]]}, ValueError, "force_words_ids must name sequences"),
+    "phrase": ({"num_beams": 2, "force_words_ids": [[61]]}, ValueError, "asks for token 61; the last is 60"),
+    "phrases": ({"num_beams": 2, "force_words_ids": [[[7], [7, 8]]]}, ValueError, "be the beginning of another"),
+    "no constraint": ({"num_beams": 2, "constraints": ["words"]}, TypeError, "PhrasalConstraint.*got 'words'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_bad_input_is_refused(what, model):
+    given, error, message = WRONG[what]
+    with pytest.raises(error, match=message):
+        model.generate(**make_prompts(batch=False) | given)
+
+
+def test_what_does_not_fit_is_refused(models, small, tokenizer):
+    model, prompt = models["gpt2"], make_prompts(batch=False)
+    long = torch.full((1, 60), 7)
+    with pytest.raises(ValueError, match="prompt of 60 tokens and 10 new ones are more than this model's 64 positions"):
+        model.generate(long, max_new_tokens=10)
+    assert model.generate(long).shape == (1, 64)  # nobody said how many
+    with torch.no_grad():
+        cache = model(make_prompts()["input_ids"], use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="of another model or another batch"):
+        model.generate(torch.full((1, 7), 7), past_key_values=cache)
+    with pytest.raises(ValueError, match="past_key_values holds 6 tokens; give the whole prompt, with one more"):
+        model.generate(**prompt, past_key_values=cache)
+    with pytest.raises(ValueError, match="not for beam search"):
+        model.generate(**prompt, num_beams=2, assistant_model=small["gpt2"])
+    with pytest.raises(ValueError, match="no beams, one prompt"):
+        next(stream(model, prompt, tokenizer=tokenizer, num_beams=2))
+    without_bos = make_model("gpt2", plainformers, bos_token_id=None)
+    with pytest.raises(ValueError, match="needs a prompt: input_ids, or a bos_token_id"):
+        without_bos.generate()
+    assert model.generate(max_new_tokens=3)[0, 0] == 1
+
+
+# ---- Constraints
+
+
+def test_a_users_own_constraint(models):
+    """An even number of words 7 and 8, in pairs: whatever follows the interface is met."""
+
+    class Pair(plainformers.Constraint):
+        seqlen = 2
+
+        def __init__(self):
+            self.first = None
+
+        def advance(self):
+            return None if self.completed else [7, 8] if self.first is None else self.first
+
+        def does_advance(self, token):
+            return not self.completed and token in ([7, 8] if self.first is None else [self.first])
+
+        def update(self, token):
+            stepped = self.does_advance(token)
+            self.completed = stepped and self.first is not None
+            self.first = token if stepped else None
+            return stepped, self.completed, not stepped
+
+        def reset(self):
+            self.first, self.completed = None, False
+
+        def remaining(self):
+            return 0 if self.completed else 2 - (self.first is not None)
+
+    for model in models.values():
+        row = new_tokens(model, make_prompts(batch=False), num_beams=4, constraints=[Pair()], max_new_tokens=8)[0]
+        assert any(pair in ([7, 7], [8, 8]) for pair in map(list, zip(row, row[1:], strict=False)))
+
+
+def test_phrases_with_the_same_beginning():
+    """Each may be gone on with, which version 4 of the reference forgot after the first that it tried."""
+    progress = Progress([plainformers.DisjunctiveConstraint([[1, 2], [1, 3]])]).after(1)
+    assert progress.tokens() == [2, 3] and progress.bank == 1
+    assert [progress.after(token).done for token in (2, 3, 4)] == [True, True, False]
+    assert progress.after(4).tokens() == [1] and progress.after(4).bank == 0
+    phrase = plainformers.PhrasalConstraint([5, 6])
+    assert [phrase.advance(), phrase.update(5), phrase.remaining()] == [5, (True, False, False), 1]
+    assert phrase.update(7) == (False, False, True) and phrase.advance() == 5
+    assert phrase.copy(stateful=True).update(5)[0] and phrase.remaining() == 2
+    two = Progress([plainformers.PhrasalConstraint([5, 6]), plainformers.PhrasalConstraint([7])])
+    assert two.tokens() == [5, 7] and two.after(7, 5).tokens() == [6] and two.after(5, 6, 7).done
+    assert two.after(7).bank == 2 and two.after(5).bank == 1 and not two.done
+
+
+# ---- With another tokenizer
+
+
+def test_an_assistant_with_another_tokenizer(models, tokenizer, tmp_path, monkeypatch):
+    """It reads and writes the same words, in another order of the vocabulary, and is the same model otherwise."""
+    words = [tokenizer.decode([i]) for i in range(5, 61)]
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *reversed(words)]) + "\n")
+    other = plainformers.BertTokenizer(path)
+    other.eos_token = "w30"
+    model, assistant = models["llama"], make_model("llama", plainformers)
+    with torch.no_grad():
+        order = torch.tensor([*range(5), *reversed(range(5, 61))])
+        for weight in (assistant.model.embed_tokens.weight, assistant.lm_head.weight):
+            weight.copy_(weight[order])
+    prompt, more = make_prompts(batch=False), {"max_new_tokens": 24, "tokenizer": tokenizer}
+    want = new_tokens(model, prompt, max_new_tokens=24)
+    counted = count_rows(model, monkeypatch)
+    more |= {"assistant_model": assistant, "assistant_tokenizer": other, "assistant_confidence_threshold": 0.0}
+    assert new_tokens(model, prompt, **more) == want and len(counted) < 24
+    torch.manual_seed(0)
+    assert len(new_tokens(model, prompt, do_sample=True, **more)[0]) == 24
+
+
+# ---- What stays
+
+
+def tensors() -> list[torch.Tensor]:
+    return [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+
+
+def test_nothing_is_left_behind(models):
+    """Tensors that live after many generations, in every way, are those from before."""
+
+    def alive() -> int:
+        gc.collect()
+        return len(tensors())
+
+    model, prompt = models["llama"], make_prompts(batch=False)
+    ways = [way | {"max_new_tokens": 3} for way in (WAYS | DRAFTED).values()]
+    for way in ways:
+        model.generate(**prompt, **way)
+    before = alive()
+    for i in range(200):
+        model.generate(**prompt, **ways[i % len(ways)])
+    assert alive() == before
+
+
+def test_a_long_text_takes_memory_for_its_keys_only(models):
+    """Bytes in use at the end of each turn: the cache is taken once, so no turn takes more than the one before."""
+    taken_up, model = [], models["llama"]
+
+    def measure(ids, scores):
+        storages = [one.untyped_storage() for one in tensors()]
+        taken_up.append(sum({one.data_ptr(): one.nbytes() for one in storages}.values()))
+        return torch.zeros(len(ids), dtype=torch.bool)
+
+    gc.collect()
+    model.generate(torch.full((1, 4), 7), max_new_tokens=56, stopping_criteria=[measure])
+    assert max(taken_up[3:]) - min(taken_up[3:]) < 2000

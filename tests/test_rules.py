@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "checkpoint": {"hub"},
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
     "generation_config": {"aliases", "config", "hub"},
-    "feed": {"logits", "outputs"},
+    "feed": {"cache", "logits", "outputs"},
     "constraints": set(),
     "beam": {"constraints", "feed", "logits"},
     "speculative": {"cache", "feed", "linear", "outputs"},

@@ -223,6 +223,7 @@ def make_task(
     if mask is not None:  # new tokens are real
         mask = torch.nn.functional.pad(mask, (0, config.max_length + ahead - mask.shape[1]), value=1)
     feed = Feed(model, config, given, mask, cache)
+    feed.times = times
     if feed.seen and feed.seen >= start + ahead:
         raise ValueError(
             f"past_key_values holds {feed.seen} tokens; give the whole prompt, with one more at least: {start}."
