@@ -34,9 +34,10 @@ MAY_IMPORT = {
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
     "generation_config": {"aliases", "config", "hub"},
     "streaming": set(),
-    "feed": {"logits", "outputs"},
+    "feed": {"cache", "logits", "outputs"},
     "constraints": set(),
-    **dict.fromkeys(["beam", "speculative"], {"cache", "constraints", "feed", "logits", "outputs"}),
+    "beam": {"constraints", "feed", "logits"},
+    "speculative": {"cache", "feed", "linear", "outputs"},
     "generation": {
         *("aliases", "beam", "cache", "feed", "generation_config", "logging", "logits", "outputs", "speculative"),
         "streaming",

@@ -32,7 +32,7 @@ from .checkpoint import (
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import fetch, file_in, find_gguf, read_json, upload
 from .linear import KINDS, is_prepared, prepare, prepared_sizes, unprepare
-from .outputs import ModelOutput
+from .outputs import ModelOutput, transition_scores
 
 # what code written for Transformers passes to every model, used or not
 UNUSED_INPUTS = frozenset({"cache_position", "num_items_in_batch", "token_type_ids"})
@@ -508,6 +508,8 @@ class Model(nn.Module):
     @property
     def device(self) -> torch.device:
         return next((p.device for p in self._weights()), torch.device("cpu"))
+
+    compute_transition_scores = staticmethod(transition_scores)
 
     @property
     def dtype(self) -> torch.dtype:
