@@ -39,8 +39,14 @@ from ..sequences import Packed, blocks_of, last_token, make_position_ids, real_t
 # kinds of layers
 FULL = "full_attention"
 SLIDING = "sliding_attention"
-YARN = {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
-YARN |= {"original_max_position_embeddings": 4096}
+YARN = {
+    "rope_type": "yarn",
+    "factor": 32.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": False,
+    "original_max_position_embeddings": 4096,
+}
 
 
 @dataclass(init=False)
