@@ -31,8 +31,6 @@ MAY_IMPORT = {
     "modeling_outputs": {"outputs"},
     "config": {"aliases", "gguf", "gguf_models", "hub"},
     "checkpoint": {"gguf", "gguf_models", "gguf_tensors", "hub"},
-    "gguf_models": {"gguf"},
-    "gguf_tensors": {"gguf", "gguf_models"},
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
     "generation_config": {"aliases", "config", "hub"},
     "streaming": set(),
@@ -47,6 +45,8 @@ MAY_IMPORT = {
     "families": set(),
     "sentencepiece": {"families"},
     "gguf": set(),
+    "gguf_models": {"gguf"},
+    "gguf_tensors": {"gguf", "gguf_models"},
     "conversion": {"families", "sentencepiece"},
     "gguf_tokenizer": {"conversion", "families", "gguf", "sentencepiece"},
     "sandbox": set(),
@@ -90,7 +90,7 @@ MAY_LOAD = {
     **dict.fromkeys(
         ["conversion", "encoding", "sentencepiece", "tokenizer", "tokenizer_files", "tokenizer_classes"], {"tokenizers"}
     ),
-    **dict.fromkeys(["families", "gguf"], {"numpy"}),
+    **dict.fromkeys(["families", "gguf", "gguf_models"], {"numpy"}),
     **dict.fromkeys(["chat"], {"tokenizers"}),
     "sandbox": {"jinja2"},
     "tool_schema": set(),

@@ -177,6 +177,14 @@ from .models.nomic_bert import (
     NomicBertModel as NomicBertModel,
     NomicBertPreTrainedModel as NomicBertPreTrainedModel,
 )
+from .models.phi3 import (
+    Phi3Config as Phi3Config,
+    Phi3ForCausalLM as Phi3ForCausalLM,
+    Phi3ForSequenceClassification as Phi3ForSequenceClassification,
+    Phi3ForTokenClassification as Phi3ForTokenClassification,
+    Phi3Model as Phi3Model,
+    Phi3PreTrainedModel as Phi3PreTrainedModel,
+)
 from .models.qwen2 import (
     Qwen2Config as Qwen2Config,
     Qwen2ForCausalLM as Qwen2ForCausalLM,

@@ -32,7 +32,7 @@ from .checkpoint import (
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import fetch, file_in, find_gguf, read_json, upload
-from .linear import KINDS, prepare, prepared_sizes, unprepare
+from .linear import KINDS, is_prepared, prepare, prepared_sizes, unprepare
 from .outputs import ModelOutput
 
 # what code written for Transformers passes to every model, used or not
@@ -59,6 +59,7 @@ class Model(nn.Module):
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
     prepared: ClassVar[str] = ""  # names of the linear layers that prepare() makes faster
     together: ClassVar[str] = "(?!)"  # those of them that read the same input as their neighbours
+    outliers: ClassVar[str] = "(?!)"  # those of them whose inputs have a few huge values
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
     # a quant_method that is read into plain weights -> the endings of a weight's parts in the file, what joins them
@@ -241,7 +242,8 @@ class Model(nn.Module):
         matched, unexpected = match_names(in_file, expected, cls.base_model_prefix, renames)
         keep = re.compile("|".join(cls.keep_float32) or "(?!)")
         dtype_of = lambda name, _: torch.float32 if keep.search(name) else dtype  # noqa: E731
-        report = fill(model, shards, matched, dtype_of=dtype_of, device=device)
+        rounding = RoundWhileLoading(model, quantization) if quantization else lambda name: None
+        report = fill(model, shards, matched, dtype_of=dtype_of, device=device, loaded=rounding)
         report.unexpected = unexpected
         if any(buffer.is_meta for buffer in model.buffers()):  # a user's class made them from its config
             for buffer_name, buffer in cls(config, **arguments).named_buffers():
@@ -293,7 +295,8 @@ class Model(nn.Module):
         """Draws what may be new, raises for all else that the checkpoint lacks, and says what was not used."""
         kind = type(self).__name__
         report.raise_for(kind, name, self._may_be_new(), ignore_mismatched)
-        state = self.state_dict()
+        # not state_dict, which makes rounded weights plain again
+        state = {**dict(nn.Module.named_parameters(self, remove_duplicate=False)), **dict(self.named_buffers())}
         new = [n for n in (*report.missing, *(n for n, _, _ in report.mismatched)) if state[n].is_meta]
         there, asked = (sum(t.nbytes for t in state.values() if t.is_meta == meta) for meta in (False, True))
         if asked > 16 * there + 2**26:
@@ -306,7 +309,7 @@ class Model(nn.Module):
         together = {n for group in shared_groups(self) for n in group}
         self._kept_untied = {n for n in self.tied if n not in together}
         report.missing = [n for n in report.missing if n not in together]
-        left = [n for n, tensor in self.state_dict().items() if tensor.is_meta]
+        left = [n for n, tensor in nn.Module.named_parameters(self) if tensor.is_meta]
         assert not left, f"left without values: {left}"
         if new:
             logging.once(f"{kind} of {name}: new weights were drawn for {summary(new)}. Train them before use.")
@@ -440,7 +443,10 @@ class Model(nn.Module):
         if self.quantization:
             self._refuse(f"prepare(quantization={quantization!r})")
         self.unprepare()
-        done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization)
+        done = any(map(is_prepared, self.modules()))  # while loading
+        done |= bool(self.prepared) and prepare(
+            self, self.prepared, self.together, quantization, self.outliers, self.get_output_embeddings()
+        )
         if quantization and not done:
             raise ValueError(
                 f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 or bfloat16 "
@@ -632,6 +638,34 @@ class Model(nn.Module):
 
     def can_generate(self) -> bool:
         return hasattr(self, "generate")
+
+
+class RoundWhileLoading:
+    """Rounds layers as soon as the weights of all that become one product are there: never is a whole model in floats.
+
+    What shares its weight is left to Model.prepare.
+    """
+
+    def __init__(self, model: Model, quantization: str):
+        self.model, self.quantization = model, quantization
+        shared = {name for group in shared_groups(model) for name in group}
+        groups: dict[str, tuple[list[str], set[str]]] = {}  # layers, and their tensors that are not there yet
+        for name, layer in model.named_modules():
+            own = {f"{name}.{one}" for one, _ in layer.named_parameters(recurse=False)}
+            head = layer is model.get_output_embeddings()
+            if own and re.search(model.prepared or "(?!)", name) and not own & shared and not head:
+                joins = re.search(model.together, name)
+                layers, tensors = groups.setdefault(name.rpartition(".")[0] if joins else name, ([], set()))
+                layers.append(name)
+                tensors |= own
+        self.group_of = {name: group for group in groups.values() for name in group[1]}
+
+    def __call__(self, name: str) -> None:
+        layers, left = self.group_of.get(name, ([], {""}))
+        left.discard(name)
+        if not left:
+            model, exactly = self.model, "|".join(f"^{re.escape(layer)}$" for layer in layers)
+            prepare(model, exactly, model.together, self.quantization, model.outliers)
 
 
 def refuse_quantization(config: Config, quantization_config: Any, known: Iterable[str] = ()) -> None:

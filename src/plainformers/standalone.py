@@ -114,7 +114,7 @@ class Model(nn.Module):
     renames: ClassVar[tuple[tuple[str, str | None], ...]] = ()  # names of old checkpoints -> names here; None drops
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
-    prepared, together, accepts_packed, main_input_name = "", "", False, "input_ids"
+    prepared, together, outliers, accepts_packed, main_input_name = "", "", "", False, "input_ids"
     gradient_checkpointing = False
 
     def __init__(self, config: Config):
@@ -155,7 +155,7 @@ class Model(nn.Module):
         if strange := [name for name in unused if not family.search(name)]:
             warnings.warn(f"{folder} has {strange}, for which {cls.__name__} has no place.", stacklevel=2)
         path = Path(folder) / "generation_config.json"
-        model.generation_config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        vars(model)["generation_config"] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         model.load_state_dict(weights, strict=False, assign=True)
         return model.to(getattr(torch, config.dtype) if config.dtype else next(iter(weights.values())).dtype).eval()
 

@@ -4,6 +4,7 @@ Weights are drawn from the name of each parameter, so no golden file stores them
 checkpoint.
 """
 
+import copy
 import math
 import re
 import zlib
@@ -143,6 +144,11 @@ def rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 50.0} | more}
 
 
+# in the spelling of 2024; two frequencies for four dimensions that are turned
+LONGROPE = {
+    "rope_theta": 50.0,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.1, 1.4], "long_factor": [1.5, 6.0]},
+}
 # windows are smaller than the inputs of six tokens
 GEMMA3 = LLAMA | {"num_hidden_layers": 4, "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 3}
 GEMMA3 |= {"query_pre_attn_scalar": 5}
@@ -386,6 +392,43 @@ ROWS = (
         | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
         ("base", "causal-lm"),
         "none: the kinds of layers of the reference code",
+        decoder=True,
+    ),
+    Row(
+        "phi3",
+        "phi3",
+        LLAMA | rope("default") | {"num_key_value_heads": 4, "sliding_window": 3},
+        DECODER_HEADS[:-1],
+        "microsoft/Phi-3-mini-4k-instruct",
+        decoder=True,
+    ),
+    Row(
+        "phi3-longrope-short",
+        "phi3",
+        LLAMA | LONGROPE | {"max_position_embeddings": 48, "original_max_position_embeddings": 12},
+        ("base", "causal-lm"),
+        "microsoft/Phi-3-mini-128k-instruct",
+        decoder=True,
+    ),
+    Row(
+        "phi3-longrope-long",
+        "phi3",
+        LLAMA | LONGROPE | {"max_position_embeddings": 48, "original_max_position_embeddings": 4},
+        ("base", "causal-lm"),
+        "microsoft/Phi-3.5-mini-instruct",
+        decoder=True,
+        cached=False,  # keys of the first tokens were turned by the short factors
+        unpadded=("base", "causal-lm"),  # the reference goes by the longest of a batch
+    ),
+    Row(
+        "phi3-partial-tied",
+        "phi3",
+        LLAMA
+        | LONGROPE
+        | {"hidden_size": 32, "partial_rotary_factor": 0.5, "tie_word_embeddings": True}
+        | {"max_position_embeddings": 48, "original_max_position_embeddings": 12, "sliding_window": 262_144},
+        ("causal-lm",),
+        "microsoft/Phi-4-mini-instruct",
         decoder=True,
     ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
@@ -677,7 +720,7 @@ ROWS = (
 
 def config_for(row: Row, head: str) -> dict[str, Any]:
     """An answer has a first and a last token, sentences are in order or not; the reference wants it said."""
-    return row.config | ({"num_labels": 2} if head in ("question-answering", "pretraining") else {})
+    return copy.deepcopy(row.config) | ({"num_labels": 2} if head in ("question-answering", "pretraining") else {})
 
 
 CASES = [(row, head) for row in ROWS for head in row.heads]

@@ -187,6 +187,7 @@ class Gemma2PreTrainedModel(Model):
     config: Gemma2Config
     prepared = r"layers\.\d+\.|^lm_head$"
     together = r"\.(q|k|v|gate|up)_proj$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.")
 
     def init_weights(self, module: nn.Module) -> None:

@@ -222,6 +222,7 @@ class Gemma3TextPreTrainedModel(Model):
     config: Gemma3TextConfig
     prepared = r"layers\.\d+\.|^lm_head$"
     together = r"\.(q|k|v|gate|up)_proj$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.")
 
     def init_weights(self, module: nn.Module) -> None:

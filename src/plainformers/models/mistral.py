@@ -152,6 +152,7 @@ class MistralPreTrainedModel(Model):
     renames = ((r"\.rotary_emb\.inv_freq$", None),)  # a buffer of Transformers before 4.32
     prepared = r"layers\.\d+\.|^lm_head$"
     together = r"\.(q|k|v|gate|up)_proj$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.", r"^qa_outputs\.")
 
     def init_weights(self, module: nn.Module) -> None:
@@ -229,12 +230,12 @@ class MistralModel(MistralPreTrainedModel):
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         rotary = make_rotary(config.rope_parameters, config.head_dim, position_ids, attention_mask, x.dtype, longest)
         this = Pass(attend, rotary, cache, window)
+        states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         hidden_states = (x,)
         for layer in self.layers:
             x = cast(Tensor, checkpoint(layer, x, this, use_reentrant=False)) if again else layer(x, this)
-            hidden_states += (x,)
+            hidden_states = (*hidden_states, x) if states else ()
         x = self.norm(x)
-        states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         return BaseModelOutputWithPast(
             last_hidden_state=x,
             past_key_values=cache,

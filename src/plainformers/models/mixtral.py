@@ -205,6 +205,7 @@ class MixtralPreTrainedModel(Model):
     renames = ((r"\.rotary_emb\.inv_freq$", None),)  # a buffer of Transformers before 4.32
     prepared = r"layers\.\d+\.(self_attn|block_sparse_moe\.experts)\.|^lm_head$"  # rounded, routers choose others
     together = r"\.(q_proj|k_proj|v_proj|w1|w3)$"
+    outliers = r"\.w2$"
     may_be_new = (r"^lm_head\.", r"^score\.", r"^qa_outputs\.")
 
     def init_weights(self, module: nn.Module) -> None:

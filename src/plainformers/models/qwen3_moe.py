@@ -224,6 +224,7 @@ class Qwen3MoePreTrainedModel(Model):
     config: Qwen3MoeConfig
     prepared = r"layers\.\d+\..*_proj$|^lm_head$"  # not the routers: rounded, they choose others
     together = r"\.(q|k|v|gate|up)_proj$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.", r"^qa_outputs\.")
 
     def init_weights(self, module: nn.Module) -> None:
