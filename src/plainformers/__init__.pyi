@@ -114,6 +114,14 @@ from .models.gpt2 import (
     GPT2Model as GPT2Model,
     GPT2PreTrainedModel as GPT2PreTrainedModel,
 )
+from .models.gpt_oss import (
+    GptOssConfig as GptOssConfig,
+    GptOssForCausalLM as GptOssForCausalLM,
+    GptOssForSequenceClassification as GptOssForSequenceClassification,
+    GptOssForTokenClassification as GptOssForTokenClassification,
+    GptOssModel as GptOssModel,
+    GptOssPreTrainedModel as GptOssPreTrainedModel,
+)
 from .models.llama import (
     LlamaConfig as LlamaConfig,
     LlamaForCausalLM as LlamaForCausalLM,

@@ -270,6 +270,38 @@ def open_shards(folder: Path, weight_map: dict[str, str]) -> list[Shard]:
     return shards
 
 
+def join_parts(shards: list[Shard], endings: tuple[str, ...], make: Callable[..., Tensor]) -> list[Shard]:
+    """Shards in which what is stored in parts, its name with each ending, is the one tensor that make(*parts) gives."""
+    holders = {name: shard for shard in shards for name in shard.shapes}
+    stems = {name.removesuffix(endings[0]) for name in holders if name.endswith(endings[0])}
+    used = {stem + ending for stem in stems for ending in endings}
+
+    def joined(shard: Shard) -> Shard:
+        parts: dict[str, list[tuple[Callable[[str], Tensor], str]]] = {}
+        plain, shapes, dtypes = shard.read, dict(shard.shapes), dict(shard.dtypes)
+        for first in [name for name in shapes if name.endswith(endings[0])]:
+            name = first.removesuffix(endings[0])
+            names = [name + ending for ending in endings]
+            if name in holders or not holders.keys() >= set(names):
+                raise ValueError(f"{shard.path} must hold {' and '.join(names)}, and no {name}.")
+            try:
+                sizes = [(holders[n].shapes[n], holders[n].dtypes[n]) for n in names]
+                empty = make(*(torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in sizes))
+            except ValueError as error:
+                raise ValueError(f"{name!r} of {shard.path} cannot be read: {error}") from error
+            shapes[name], dtypes[name] = tuple(empty.shape), empty.dtype
+            parts[name] = [(holders[n].read, n) for n in names]
+        shapes = {name: shape for name, shape in shapes.items() if name not in used}
+        return Shard(
+            shard.path,
+            shapes,
+            dtypes,
+            lambda name: make(*(read(n) for read, n in parts[name])) if name in parts else plain(name),
+        )
+
+    return [joined(shard) for shard in shards]
+
+
 def required_file(folder: Path, name: str) -> Path:
     path = file_in(folder, name)
     if path is None:

@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from .checkpoint import (
     Shard,
     fill,
     find_weights,
+    join_parts,
     match_names,
     open_state_dict,
     save_weights,
@@ -61,6 +62,8 @@ class Model(nn.Module):
     outliers: ClassVar[str] = "(?!)"  # those of them whose inputs have a few huge values
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
+    # a quant_method that is read into plain weights -> the endings of a weight's parts in the file, what joins them
+    quantized: ClassVar[dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]]] = {}
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
@@ -220,13 +223,16 @@ class Model(nn.Module):
         if name is None and (config is None or state_dict is None):
             raise ValueError("Without a name, from_pretrained needs a config and a state_dict.")
         config = cls._make_config(name, config, where, overrides, kernel)
-        refuse_quantization(config, quantization_config)
+        refuse_quantization(config, quantization_config, cls.quantized)
         device = as_device(device_map)
         if state_dict is not None:
             shards = [open_state_dict(state_dict)]
         else:
             assert name is not None
             shards = find_weights(name, variant, use_safetensors, where)
+        if stored := config.extra.get("quantization_config"):  # what is made of it is not quantised
+            shards = join_parts(shards, *cls.quantized[stored["quant_method"]])
+            del config.extra["quantization_config"]
         check_counts(config, shards)
         dtype = checkpoint_dtype(as_dtype(dtype), config, shards, device)
         model = cls._on_meta(config, arguments)
@@ -664,10 +670,13 @@ class RoundWhileLoading:
             prepare(model, exactly, model.together, self.quantization, model.outliers)
 
 
-def refuse_quantization(config: Config, quantization_config: Any) -> None:
+def refuse_quantization(config: Config, quantization_config: Any, known: Iterable[str] = ()) -> None:
+    """known: methods that a checkpoint of this model may be stored by."""
     asked = quantization_config or config.extra.get("quantization_config")
     if asked:
         method = asked.get("quant_method", asked) if isinstance(asked, dict) else type(asked).__name__
+        if not quantization_config and method in list(known):
+            return
         raise ValueError(
             f"{config.name_or_path or 'The config'} asks for quantisation by {method!r}, which is not supported here; "
             "its weights would be read as raw integers. Use a checkpoint in float32, float16 or bfloat16."

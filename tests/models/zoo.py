@@ -158,9 +158,30 @@ GEMMA2 |= {"attn_logit_softcapping": 1.5}
 EXPERTS = LLAMA | rope("default") | {"num_experts_per_tok": 2}
 MIXTRAL = EXPERTS | {"num_local_experts": 4}
 QWEN3_MOE = EXPERTS | {"num_experts": 4, "moe_intermediate_size": 12, "head_dim": 6, "norm_topk_prob": True}
+GPT_OSS = LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 6, "sliding_window": 3}
+GPT_OSS |= rope("yarn", factor=4.0, original_max_position_embeddings=4, beta_fast=2.0, beta_slow=1.0, truncate=False)
 ROUTED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
 
 ROWS = (
+    Row(
+        "gpt_oss",
+        "gpt_oss",
+        GPT_OSS | {"swiglu_limit": 1.0},  # some of the inputs are larger
+        ("base", "causal-lm", "sequence-classification", "token-classification"),
+        "openai/gpt-oss-20b",
+        decoder=True,
+    ),
+    Row(
+        "gpt_oss-routed",
+        "gpt_oss",
+        GPT_OSS
+        | ROUTED
+        | {"num_hidden_layers": 3, "attention_bias": False, "swiglu_alpha": 1.0, "tie_word_embeddings": True}
+        | {"layer_types": ["full_attention", "full_attention", "sliding_attention"]},
+        ("base", "causal-lm"),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
     Row("mixtral", "mixtral", MIXTRAL, DECODER_HEADS, "mistralai/Mixtral-8x7B-Instruct-v0.1", decoder=True),
     Row(
         "mixtral-routed-window",
