@@ -1,12 +1,12 @@
 """Live comparison of the rules of generation and of GenerationConfig with the reference library (make parity)."""
 
+import json
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from plainformers import logits
+from plainformers import GenerationConfig, logits
 from plainformers.logits import make_rules
 
 transformers = pytest.importorskip("transformers")
@@ -160,7 +160,7 @@ ALL = {
     "no_repeat_ngram_size": 2,
     "encoder_no_repeat_ngram_size": 3,
     "bad_words_ids": [[3], [8], [40, 0]],
-    "min_length": 9,
+    "min_length": 6,
     "min_new_tokens": 4,
     "forced_bos_token_id": 11,
     "forced_eos_token_id": [3, 12],
@@ -184,7 +184,6 @@ DRAWN = {
 CONFIGS = [{name: value} for name, value in ALL.items()]
 CONFIGS += [{name: value, "do_sample": True} for name, value in DRAWN.items() if name != "do_sample"]
 CONFIGS += [{}, ALL, DRAWN, ALL | DRAWN, DRAWN | {"num_beams": 3}, ALL | DRAWN | {"num_beams": 2}]
-WITHOUT = dict.fromkeys([*ALL, *DRAWN, "num_beams", "max_length", "max_new_tokens", "watermarking_config"])
 
 
 @pytest.mark.parametrize("given", CONFIGS, ids=lambda given: "+".join(given)[:60] or "nothing")
@@ -208,7 +207,9 @@ def test_the_rules_of_a_config_and_their_order(model, given, marked, T):
     config._eos_token_tensor = torch.tensor(EOS)
     prefix_fn = (lambda prompt, row: list(range(3, V, 2 + prompt))) if "min_length" in given else None
     reference = model._get_logits_processor(config, T, ids, prefix_fn, [custom], "cpu", {"attention_mask": mask})
-    ours = SimpleNamespace(**WITHOUT | given | {"max_length": T + 6, "watermarking_config": config.watermarking_config})
+    ours = GenerationConfig(**{"top_k": 0} | given, max_length=T + 6).resolved()
+    if marked:
+        ours.watermarking_config = {"bias": 0.5}
     rules = make_rules(
         ours, prompt_length=T, eos=EOS, prompt_mask=mask, encoder_ids=ids, prefix_allowed_tokens_fn=prefix_fn,
         num_beams=given.get("num_beams", 1), custom=[custom],
@@ -225,3 +226,57 @@ def test_the_rules_of_a_config_and_their_order(model, given, marked, T):
         want = reference(ids, logits_before)
         torch.testing.assert_close(scores, want, rtol=0, atol=0, equal_nan=True)
         ids = torch.cat([ids, torch.randint(0, 6, (4, 1)) * 40], 1)
+
+
+def test_the_fields_and_their_defaults():
+    theirs = transformers.GenerationConfig()
+    fields = set(vars(theirs)) - {"transformers_version", "_from_model_config"}
+    assert fields <= GenerationConfig.names()
+    # what older versions had
+    assert GenerationConfig.names() - fields == {"return_legacy_cache"}
+    resolved, defaults = GenerationConfig().resolved(), theirs._get_default_generation_params()
+    assert (
+        defaults.pop("max_length") == 20
+    )  # new tokens, if nobody says more; ours stays None, so that generate can tell
+    assert resolved.max_length is None
+    assert {name: getattr(resolved, name) for name in defaults} == defaults
+    unstated = {name: getattr(resolved, name) for name in fields - defaults.keys()}
+    assert not any(value for name, value in unstated.items() if name != "use_cache"), unstated
+
+
+def test_what_one_config_saves_the_other_reads(tmp_path):
+    given = ALL | DRAWN | {"eos_token_id": [2, 3], "num_beams": 2, "early_stopping": "never", "max_length": 30}
+    ours = GenerationConfig(**given)
+    ours.save_pretrained(tmp_path / "ours")
+    theirs = transformers.GenerationConfig.from_pretrained(tmp_path / "ours")
+    assert {name: getattr(theirs, name) for name in given} == given | {"exponential_decay_length_penalty": [2, 1.2]}
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = GenerationConfig.from_pretrained(tmp_path / "theirs")
+    assert {name: getattr(again, name) for name in given} == {name: getattr(theirs, name) for name in given}
+    again.save_pretrained(tmp_path / "again")
+    files = [json.loads((tmp_path / name / "generation_config.json").read_text()) for name in ("theirs", "again")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("do_sample", [None, False, True])
+@pytest.mark.parametrize("num_beams", [None, 1, 2])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"penalty_alpha": 0.5, "top_k": 4},
+        {"force_words_ids": [[1]]},
+        {"num_beam_groups": 2, "diversity_penalty": 1.0},
+        {"prompt_lookup_num_tokens": 3},
+        {"dola_layers": "low"},
+    ],
+    ids=str,
+)
+def test_the_mode_of_generation(do_sample, num_beams, more):
+    given = {"do_sample": do_sample, "num_beams": num_beams} | more
+    try:
+        ours = GenerationConfig(**given).get_generation_mode()
+    except ValueError:  # what we refuse the reference would do in part
+        assert more
+        return
+    assert transformers.GenerationConfig(**given).get_generation_mode() == ours

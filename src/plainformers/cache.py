@@ -23,6 +23,7 @@ class Rows:
 
     def __init__(self, new: Tensor, window: int | None = None):
         self.buffer, self.start, self.end, self.window = new, 0, new.shape[2], window
+        self.total = self.end  # tokens, those that are forgotten counted
 
     @property
     def seen(self) -> Tensor:
@@ -32,6 +33,7 @@ class Rows:
     def append(self, new: Tensor, room: int) -> None:
         """room: tokens that a new buffer has at least."""
         Q, keep = new.shape[2], 0
+        self.total += Q
         if self.window is not None:
             keep = self.window - 1 + SPARE
             self.start = max(self.start, self.end - keep)
@@ -48,12 +50,13 @@ class Rows:
         self.buffer[:, :, self.end : self.end + Q] = new
         self.end += Q
 
-    def crop(self, forgotten: int, left: int) -> None:
-        """Forgets the last tokens; left: of the sequence after that."""
+    def crop(self, left: int) -> None:
+        """Forgets all but the first tokens of the sequence, so many."""
+        forgotten = self.total - left
         need = left if self.window is None else min(left, self.window - 1)
         if self.end - forgotten - self.start < need:
             raise ValueError(f"{forgotten} tokens cannot be forgotten: those before them left the window of a layer.")
-        self.end -= forgotten
+        self.end, self.total = self.end - forgotten, left
 
     def choose(self, rows: Tensor) -> None:
         """Row i becomes what row rows[i] was."""
@@ -72,7 +75,7 @@ class DynamicCache:
         # layer -> keys and values. A config is accepted as Transformers takes it; the layers say what they need
         self.layers: dict[int, tuple[Rows, Rows]] = {}
         self.cross: dict[int, tuple[Tensor, Tensor]] = {}
-        self.length, self.expected = 0, expected
+        self.expected = expected
 
     def append(self, layer: int, k: Tensor, v: Tensor, window: int | None = None) -> tuple[Tensor, Tensor]:
         """The keys and values that the new tokens may see, with their own at the end. Changes the cache.
@@ -91,9 +94,7 @@ class DynamicCache:
                     )
                 rows.append(new, self.expected)
         keys, values = self.layers[layer]
-        if layer == min(self.layers):
-            self.length += Q
-        K = self.length if window is None else min(self.length - Q, window - 1) + Q
+        K = keys.total if window is None else min(keys.total - Q, window - 1) + Q
         return keys.seen[:, :, -K:], values.seen[:, :, -K:]
 
     def once(self, layer: int, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -103,12 +104,13 @@ class DynamicCache:
         return self.cross[layer]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens seen."""
-        return self.length
+        """Tokens seen, by all layers: one that was interrupted has seen more in some."""
+        return min([keys.total for keys, _ in self.layers.values()] or [0])
 
     def key_length(self, Q: int, window: int | None = None) -> int:
         """How many keys append will give for Q new tokens."""
-        return Q + (self.length if window is None else min(self.length, window - 1))
+        past = self.get_seq_length()
+        return Q + (past if window is None else min(past, window - 1))
 
     def rows(self) -> Iterator[Rows]:
         return (rows for pair in self.layers.values() for rows in pair)
@@ -132,15 +134,15 @@ class DynamicCache:
 
     def crop(self, max_length: int) -> None:
         """Forgets all but the first max_length tokens; a negative number forgets that many of the last."""
-        forgotten = -max_length if max_length < 0 else max(self.length - max_length, 0)
-        if forgotten > self.length:
-            raise ValueError(f"The cache holds {self.length} tokens; {forgotten} cannot be forgotten.")
+        past = self.get_seq_length()
+        left = past + max_length if max_length < 0 else min(max_length, past)
+        if left < 0:
+            raise ValueError(f"The cache holds {past} tokens; {-max_length} cannot be forgotten.")
         for rows in self.rows():
-            rows.crop(forgotten, self.length - forgotten)
-        self.length -= forgotten
+            rows.crop(left)
 
     def reset(self) -> None:
-        self.layers, self.cross, self.length = {}, {}, 0
+        self.layers, self.cross = {}, {}
 
     # ---- as code written for Transformers uses it
 

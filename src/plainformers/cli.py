@@ -63,6 +63,17 @@ def make_parser() -> argparse.ArgumentParser:
     add_pipeline_arguments(command)
     command.set_defaults(command=trace)
 
+    command = new_parser(commands.add_parser, "generate", "Writes on after a text.")
+    command.add_argument("texts", metavar="TEXT", nargs="*", help="the beginning; without any, standard input is read")
+    command.set_defaults(command=generate)
+    add_generation_arguments(command)
+
+    command = new_parser(commands.add_parser, "chat", "Talks with a model, in a terminal.")
+    command.add_argument("model", metavar="MODEL", help="a folder, a .gguf file or a repository")
+    command.add_argument("--system", metavar="TEXT", help="what the model is told first")
+    command.set_defaults(command=chat)
+    add_generation_arguments(command, model=False)
+
     command = new_parser(commands.add_parser, "eject", "Writes a model as one file that is yours.")
     command.add_argument("model_type", metavar="MODEL", help="for instance bert")
     command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
@@ -85,8 +96,19 @@ def new_parser(make: Any, name: str, what: str) -> argparse.ArgumentParser:
     )
 
 
-def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--model", help="a folder or a repository; default: the task's own")
+def add_generation_arguments(parser: argparse.ArgumentParser, model: bool = True) -> None:
+    parser.add_argument("-n", "--max-new-tokens", type=int, metavar="N", help="default: 256")
+    parser.add_argument(
+        "-t", "--temperature", type=float, help="0 takes the likeliest token; default: the model's, or 0.7"
+    )
+    parser.add_argument("--seed", type=int, help="the same text for the same number")
+    parser.add_argument("--quantization", choices=["int8", "int4"], help="rounds the weights")
+    add_pipeline_arguments(parser, model)
+
+
+def add_pipeline_arguments(parser: argparse.ArgumentParser, model: bool = True) -> None:
+    if model:
+        parser.add_argument("-m", "--model", help="a folder or a repository; default: the task's own")
     parser.add_argument("--revision", help="branch, tag or commit of the repository")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
     parser.add_argument("--dtype", help="float32, bfloat16, float16; default: the checkpoint's")
@@ -100,8 +122,10 @@ def make_pipeline(task: str, options: argparse.Namespace) -> Any:
     from .pipelines import known_task, pipeline
 
     known_task(task)  # a misspelt task needs no torch
-    names = ("model", "revision", "device", "dtype", "batch_size")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    names = ("model", "revision", "device", "dtype", "batch_size", "quantization", "max_new_tokens")
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    if (temperature := getattr(options, "temperature", None)) is not None:
+        given |= {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
     return pipeline(task, **given, **dict(map(setting, options.set)))
 
 
@@ -182,6 +206,58 @@ def trace(options: argparse.Namespace) -> None:
         print(found)
     else:
         print(f"Wrote {found.save(options.html)}", file=sys.stderr)
+
+
+def make_writer(options: argparse.Namespace) -> Any:
+    """A pipeline for generate and chat."""
+    pipe = make_pipeline("text-generation", options)
+    if options.seed is not None:
+        import torch
+
+        torch.manual_seed(options.seed)
+    return pipe
+
+
+def generate(options: argparse.Namespace) -> None:
+    if options.model is None:
+        raise ValueError("Name a model: plainformers generate -m MODEL TEXT.")
+    if not options.texts and sys.stdin.isatty():
+        raise ValueError('There is nothing to go on from: give a text ("…") or standard input.')
+    texts = options.texts or [sys.stdin.read().rstrip("\n")]
+    pipe = make_writer(options)
+    for text in texts:
+        print(text, end="", flush=True)
+        for piece in pipe.stream_text(text):
+            print(piece, end="", flush=True)
+        print()
+
+
+def chat(options: argparse.Namespace) -> None:
+    """Turn by turn until /exit, Ctrl-D or Ctrl-C; Ctrl-C during an answer ends only that. Errors leave the history."""
+    pipe = make_writer(options)
+    begin = [{"role": "system", "content": options.system}] if options.system else []
+    conversation, terminal = pipe.conversation(begin), sys.stdin.isatty()
+    if terminal:
+        print(f"{pipe.model.name_or_path}: /reset forgets what was said, /exit or Ctrl-D ends, Ctrl-C stops an answer.")
+    while True:
+        try:
+            said = input("\n> " if terminal else "")
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if said.strip() in ("/exit", "/quit"):
+            return
+        if said.strip() == "/reset":
+            conversation = pipe.conversation(begin)
+        elif said.strip():
+            try:
+                for piece in conversation.answer(said):
+                    print(piece, end="", flush=True)
+            except KeyboardInterrupt:  # what was said so far stays said
+                pass
+            except ValueError as error:
+                print(f"plainformers: {error}", file=sys.stderr)
+            print(flush=True)
 
 
 def eject(options: argparse.Namespace) -> None:

@@ -94,7 +94,8 @@ def wrong_size(name: str, value: int) -> str | None:
     if not re.search(r"(_size|_layers?|_heads|_embeddings|(?<!relative)_positions|_experts|^dim|_dim)$", name):
         return None if abs(value) < 2**63 else f"{name} must be a 64-bit number, got {value!r:.40}"
     most = MOST_LAYERS if counts_modules(name) else 2**31 - 1
-    least = 0 if counts_modules(name) or re.search(r"^type_|^chunk|^conv_|_(embeddings|positions)$", name) else 1
+    optional = re.search(r"^(type|chunk|conv|max_window)_|_(embeddings|positions)$", name)
+    least = 0 if counts_modules(name) or optional else 1
     return None if least <= value <= most else f"{name} must be between {least} and {most}, got {value!r:.40}"
 
 
@@ -409,4 +410,4 @@ class Config:
 
 def counts_modules(name: str) -> bool:
     """Whether a field says how many modules are built, which costs time even without memory."""
-    return bool(re.search(r"(^|_)(layers?|experts)$", name))
+    return bool(re.search(r"(^|_)(?<!window_)(layers?|experts)$", name))

@@ -5,9 +5,7 @@ one of beam.py and speculative.py. `Feed` knows what the model has seen and give
 Shapes: B rows (prompts times beams or returned sequences), T tokens so far, V vocabulary.
 """
 
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +13,9 @@ from torch import Tensor
 
 from . import logging
 from .aliases import did_you_mean
+from .beam import beam_search
 from .cache import DynamicCache, QuantizedCache, StaticCache
+from .feed import Feed, GenerateDecoderOnlyOutput, Record, Settings, Stop, Task
 from .generation_config import GenerationConfig
 from .logits import Rule, make_rules
 from .outputs import ModelOutput
@@ -23,158 +23,6 @@ from .outputs import ModelOutput
 CACHES = {None: DynamicCache, "dynamic": DynamicCache, "static": StaticCache, "quantized": QuantizedCache}
 # keywords of Transformers' generate that change nothing here
 WITHOUT_EFFECT = frozenset({"synced_gpus", "trust_remote_code", "cache_position", "num_items_in_batch"})
-
-
-@dataclass
-class GenerateDecoderOnlyOutput(ModelOutput):
-    """What generate returns with return_dict_in_generate=True; the tuples have an entry for each new token."""
-
-    sequences: Tensor | None = None  # [B, T]: the prompts and what follows
-    scores: tuple[Tensor, ...] | None = None  # [B, V], after the rules
-    logits: tuple[Tensor, ...] | None = None  # [B, V], before them
-    attentions: tuple[tuple[Tensor, ...], ...] | None = None  # of each layer [B, H, Q, K]
-    hidden_states: tuple[tuple[Tensor, ...], ...] | None = None  # of each layer [B, Q, C]
-    past_key_values: Any = None
-
-
-@dataclass
-class GenerateBeamDecoderOnlyOutput(ModelOutput):
-    """The same of beam search; scores are log-probabilities."""
-
-    sequences: Tensor | None = None
-    sequences_scores: Tensor | None = None  # [B]
-    scores: tuple[Tensor, ...] | None = None
-    logits: tuple[Tensor, ...] | None = None
-    beam_indices: Tensor | None = None  # [B, new tokens]: the row that each token was written in, -1 behind the end
-    attentions: tuple[tuple[Tensor, ...], ...] | None = None
-    hidden_states: tuple[tuple[Tensor, ...], ...] | None = None
-    past_key_values: Any = None
-
-
-class Feed:
-    """What a model is given from turn to turn: only the tokens that its cache does not hold.
-
-    mask [B, longest]: 0 for padding on the left of a prompt; None where there is none. inputs: what else the model
-    takes, the same in every turn. The rows are those of the ids that it is called with.
-    """
-
-    def __init__(self, model: Any, config: GenerationConfig, inputs: dict[str, Any], mask: Tensor | None, cache: Any):
-        self.model, self.mask, self.cache, self.config = model, mask, cache, config
-        self.inputs, names = inputs, model._forward_names[0]
-        self.fixed: dict[str, Any] = {"use_cache": cache is not None} if "use_cache" in names else {}
-        for name in ("output_attentions", "output_hidden_states"):
-            if getattr(config, name) and config.return_dict_in_generate:
-                self.fixed[name] = True
-        self.cuts = "logits_to_keep" in names
-        self.seen = 0 if cache is None else int(cache.get_seq_length())
-        self.embeds: Tensor | None = inputs.pop("inputs_embeds", None)  # in place of the ids that they are longer than
-        self.ahead = 0 if self.embeds is None else self.embeds.shape[1]
-
-    def __call__(self, ids: Tensor, keep: int = 1) -> Any:
-        """The model's output for ids [B, T], with the logits of the last `keep` tokens."""
-        T, given = ids.shape[1] + self.ahead, dict(self.inputs)
-        if self.embeds is not None and self.seen < self.ahead:
-            given["inputs_embeds"] = self.embeds
-        else:
-            given["input_ids"] = ids[:, max(self.seen - self.ahead, 0) :]
-        if self.cache is not None:
-            given["past_key_values"] = self.cache
-        if self.mask is not None:
-            given["attention_mask"] = self.mask[:, :T]
-        chunk = self.config.prefill_chunk_size
-        while chunk and self.cache is not None and "input_ids" in given and given["input_ids"].shape[1] > chunk + keep:
-            part = {"input_ids": given["input_ids"][:, :chunk], "logits_to_keep": 1}
-            self.seen += chunk
-            part |= {"attention_mask": self.mask[:, : self.seen]} if self.mask is not None else {}
-            self.model(**given | self.fixed | part)
-            given["input_ids"] = given["input_ids"][:, chunk:]
-        if self.cuts:
-            given["logits_to_keep"] = keep
-        out = self.model(**given, **self.fixed)
-        self.seen = 0 if self.cache is None else T
-        return out
-
-    def choose(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was."""
-        if self.cache is not None:
-            self.cache.reorder_cache(rows)
-        if self.mask is not None:
-            self.mask = self.mask[rows]
-        self.inputs = {n: v[rows] if isinstance(v, Tensor) and v.dim() else v for n, v in self.inputs.items()}
-
-    def forget(self, tokens: int) -> None:
-        """The last tokens were not taken."""
-        if tokens and self.cache is not None:
-            self.cache.crop(-tokens)
-            self.seen -= tokens
-
-
-class Record:
-    """What return_dict_in_generate asks to keep of every turn."""
-
-    def __init__(self, config: GenerationConfig):
-        asked = {"scores": config.output_scores, "logits": config.output_logits}
-        asked |= {"attentions": config.output_attentions, "hidden_states": config.output_hidden_states}
-        self.kept: dict[str, list[Any]] = {n: [] for n, yes in asked.items() if yes and config.return_dict_in_generate}
-
-    def add(self, out: Any, logits: Tensor, scores: Tensor) -> None:
-        for name, values in self.kept.items():
-            values.append({"logits": logits, "scores": scores}[name] if name in ("logits", "scores") else out[name])
-
-    def fields(self) -> dict[str, tuple[Any, ...]]:
-        return {name: tuple(values) for name, values in self.kept.items()}
-
-
-class Stop:
-    """Whether rows are finished: a token that ends them, strings, a time, or what a user's criteria say."""
-
-    def __init__(self, config: GenerationConfig, eos: Tensor, tokenizer: Any, custom: list[Callable]):
-        self.eos = eos if len(eos) else None
-        self.custom, self.tokenizer = custom, tokenizer
-        strings = config.stop_strings
-        self.strings = [strings] if isinstance(strings, str) else list(strings or ())
-        if self.strings and tokenizer is None:
-            raise ValueError("stop_strings need the tokenizer: generate(…, stop_strings=…, tokenizer=tokenizer).")
-        self.reach = max((len(one.encode()) for one in self.strings), default=0) + 8  # tokens that a string may take
-        self.end = None if config.max_time is None else time.monotonic() + config.max_time
-
-    def __call__(self, ids: Tensor, scores: Any) -> Tensor:
-        """[B] bool, of ids [B, T] whose last token is new."""
-        last = ids[:, -1]
-        done = torch.zeros_like(last, dtype=torch.bool) if self.eos is None else torch.isin(last, self.eos)
-        if self.strings:
-            done = done | torch.tensor([self.ends_with_string(row) for row in ids], device=ids.device)
-        if self.end is not None and time.monotonic() > self.end:
-            done = torch.ones_like(done)
-        for criterion in self.custom:
-            done = done | criterion(ids, scores)
-        return done
-
-    def ends_with_string(self, row: Tensor) -> bool:
-        """Whether the last token brings one of the strings to its end."""
-        tail = row[-self.reach :].tolist()
-        after, before = (self.tokenizer.decode(tokens, skip_special_tokens=False) for tokens in (tail, tail[:-1]))
-        return any(after.count(one) > before.count(one) for one in self.strings)
-
-
-@dataclass
-class Task:
-    """What a loop is given: ids [B, T] of the prompts, and how to go on."""
-
-    ids: Tensor
-    feed: Feed
-    config: GenerationConfig  # resolved: max_length counts the prompt
-    rules: list[Rule]
-    stop: Stop
-    eos: Tensor  # [N]: the tokens that end a text
-    pad: int
-    mode: str
-    streamer: Any = None
-
-    def apply(self, ids: Tensor, scores: Tensor) -> Tensor:
-        for rule in self.rules:
-            scores = rule(ids, scores)
-        return scores
 
 
 def steps(task: Task) -> Generator[Tensor, None, ModelOutput]:
@@ -340,14 +188,6 @@ def make_task(
     eos = torch.tensor([] if eos is None else [eos] if isinstance(eos, int) else list(eos), dtype=torch.long)
     pad = config.pad_token_id if config.pad_token_id is not None else int(eos[0]) if len(eos) else 0
     eos = eos.to(ids.device)
-    times = config.num_beams if "beam" in mode else config.num_return_sequences or 1
-    if times > 1:
-        ids = ids.repeat_interleave(times, 0)
-        mask = None if mask is None else mask.repeat_interleave(times, 0)
-        given = {n: repeat_rows(v, B, times) for n, v in given.items()}
-    custom = list(own.get("logits_processor") or ())
-    if config.guidance_scale not in (None, 1):
-        custom.insert(0, guidance(model, config, ids, *negative))
     rules = make_rules(
         config,
         prompt_length=start,
@@ -355,10 +195,19 @@ def make_task(
         prompt_mask=None if mask is None else mask[:, -start:],
         encoder_ids=ids,
         prefix_allowed_tokens_fn=own.get("prefix_allowed_tokens_fn"),
-        num_beams=config.num_beams or 1,
-        custom=custom,
+        num_beams=(config.num_beams or 1) // (config.num_beam_groups or 1),
+        custom=list(own.get("logits_processor") or ()),
         device=ids.device,
     )
+    if config.guidance_scale not in (None, 1):
+        rules.insert(0, guidance(model, config, ids, *negative))
+    times = config.num_beams if "beam" in mode else config.num_return_sequences or 1
+    if times > 1:
+        ids = ids.repeat_interleave(times, 0)
+        mask = None if mask is None else mask.repeat_interleave(times, 0)
+        given = {n: repeat_rows(v, B, times) for n, v in given.items()}
+    if config.cache_implementation is None and model._compiled_call_impl is not None:
+        config.cache_implementation = "static"  # whose steps are all alike to a compiler
     cache = make_cache(config, given.pop("past_key_values", None), ahead)
     if mask is not None:  # new tokens are real
         mask = torch.nn.functional.pad(mask, (0, config.max_length + ahead - mask.shape[1]), value=1)
@@ -371,12 +220,10 @@ def make_task(
     return Task(ids, feed, config, rules, stop, eos, pad, mode, own.get("streamer")), back
 
 
-def find_loop(mode: str) -> Callable[..., ModelOutput]:
+def find_loop(mode: str) -> Callable[..., Any]:
     if mode in ("greedy_search", "sample"):
         return lambda task, *_: sample(task)
     if "beam" in mode:
-        from .beam import beam_search
-
         return lambda task, *_: beam_search(task)
     from .speculative import LOOPS
 
@@ -385,7 +232,7 @@ def find_loop(mode: str) -> Callable[..., ModelOutput]:
 
 def read_request(
     model: Any, inputs: Any, asked: GenerationConfig | None, keywords: dict[str, Any]
-) -> tuple[GenerationConfig, dict[str, Any]]:
+) -> tuple[Settings, dict[str, Any]]:
     """(what is to be done, the model's inputs) of generate's arguments."""
     names, others = model._forward_names
     if isinstance(inputs, Mapping):
@@ -406,11 +253,10 @@ def read_request(
     return config, given
 
 
-def read_prompt(
-    model: Any, config: GenerationConfig, given: dict[str, Any]
-) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+def read_prompt(model: Any, config: Settings, given: dict[str, Any]) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
     """(ids [B, T], their mask or None, the other inputs); no prompt at all is the token that begins texts."""
-    ids, embeds, mask = given.pop("input_ids", None), given.get("inputs_embeds"), given.pop("attention_mask", None)
+    ids, mask = given.pop("input_ids", None), given.pop("attention_mask", None)
+    embeds: Any = given.get("inputs_embeds")
     if ids is None and embeds is None:
         if config.bos_token_id is None:
             raise ValueError(
@@ -452,7 +298,7 @@ def turn_left(ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None, 
     return ids.gather(1, places), mask.gather(1, places), ids
 
 
-def settle_lengths(model: Any, config: GenerationConfig, start: int, ahead: int) -> None:
+def settle_lengths(model: Any, config: Settings, start: int, ahead: int) -> None:
     """Sets max_length, which counts the prompt, from what was asked; embeddings ahead of the ids do not count."""
     longest = model.config.longest_input
     turned = getattr(model.config, "rope_parameters", None) is not None  # positions go on, if not well
@@ -477,7 +323,7 @@ def settle_lengths(model: Any, config: GenerationConfig, start: int, ahead: int)
         logging.once(f"{message} What it was not trained for is seldom good.", logging.WARNING)
 
 
-def check_mode(mode: str, config: GenerationConfig, B: int, streamer: Any) -> None:
+def check_mode(mode: str, config: Settings, B: int, streamer: Any) -> None:
     if streamer is not None and ("beam" in mode or B * (config.num_return_sequences or 1) > 1):
         why = (
             f"{config.num_beams} beams" if "beam" in mode else f"{B * (config.num_return_sequences or 1)} texts at once"
@@ -490,7 +336,7 @@ def check_mode(mode: str, config: GenerationConfig, B: int, streamer: Any) -> No
         )
 
 
-def make_cache(config: GenerationConfig, given: Any, ahead: int) -> Any:
+def make_cache(config: Settings, given: Any, ahead: int) -> Any:
     if not config.use_cache:
         return None
     if isinstance(given, (tuple, list)):
@@ -513,19 +359,25 @@ def repeat_rows(value: Any, B: int, times: int) -> Any:
     return value
 
 
-def guidance(model: Any, config: GenerationConfig, prompts: Tensor, ids: Tensor | None, mask: Tensor | None) -> Rule:
+def guidance(model: Any, config: Settings, prompts: Tensor, ids: Tensor | None, mask: Tensor | None) -> Rule:
     """Leads away from what the model would write after a negative prompt [B or 1, N], without one the last token.
 
     Paper: Sanchez et al., 2023, https://arxiv.org/abs/2306.17806
     """
-    other = prompts[:, -1:] if ids is None else ids.expand(len(prompts), -1)
-    start = prompts.shape[1]
+    other, start = prompts[:, -1:] if ids is None else ids.expand(len(prompts), -1), prompts.shape[1]
     if mask is not None:
         mask = torch.nn.functional.pad(mask.expand(len(prompts), -1), (0, config.max_length - start), value=1)
-    feed = Feed(model, config, {}, mask, DynamicCache() if config.use_cache else None)
+    cached = config.use_cache and (config.num_beams or 1) == 1  # beams change their places
+    feed: Feed | None = None
 
     def guide(ids: Tensor, scores: Tensor) -> Tensor:
-        logits = feed(torch.cat((other, ids[:, start:]), 1)).logits[:, -1].float().log_softmax(-1)
+        nonlocal feed
+        times = len(ids) // len(prompts)
+        if feed is None or not cached:
+            real = None if mask is None else mask.repeat_interleave(times, 0)
+            feed = Feed(model, config, {}, real, DynamicCache() if cached else None)
+        text = torch.cat((other.repeat_interleave(times, 0), ids[:, start:]), 1)
+        logits = feed(text).logits[:, -1].float().log_softmax(-1)
         return logits + config.guidance_scale * (scores.log_softmax(-1) - logits)
 
     return guide

@@ -31,7 +31,7 @@ from .checkpoint import (
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import fetch, file_in, find_gguf, read_json, upload
-from .linear import PRODUCTS, prepare, prepared_sizes, unprepare
+from .linear import KINDS, prepare, prepared_sizes, unprepare
 from .outputs import ModelOutput
 
 # what code written for Transformers passes to every model, used or not
@@ -64,7 +64,7 @@ class Model(nn.Module):
 
     gradient_checkpointing = False
     _prepared = False
-    quantization: str | None = None  # "int8": what the weights of the prepared layers are rounded to
+    quantization: str | None = None  # "int8", "int4": what the weights of the prepared layers are rounded to
     _inner = False  # part of a larger model, which reads its outputs by name
 
     def __init__(self, config: Config):
@@ -203,7 +203,7 @@ class Model(nn.Module):
         shape anew instead of raising. state_dict: weights in place of the files. key_mapping: {regular expression:
         replacement} for names of the checkpoint. variant: "fp16" reads model.fp16.safetensors. revision, subfolder,
         cache_dir, force_download, local_files_only, token: where files come from. gguf_file: a file of llama.cpp to be
-        read there (or give its path as the name). quantization: "int8" rounds the weights of the blocks, see prepare.
+        read there (or give its path as the name). quantization: "int8" or "int4" rounds the weights, see prepare.
         generation_config: in place of generation_config.json. Other keywords: fields of the config, arguments of the
         class.
         Raises ValueError when a tensor is missing, has another shape, or a file is damaged; all of them are named.
@@ -242,16 +242,20 @@ class Model(nn.Module):
                 if model.get_buffer(buffer_name).is_meta:
                     set_tensor(model, buffer_name, buffer.to(device))
         model._finish_loading(report, ignore_mismatched_sizes, dtype_of, device, name or "the state_dict")
-        if model.can_generate() and state_dict is None and find_gguf(name) is None:
-            del where["gguf_file"]
-            folder = fetch(name, lambda names: [n for n in names if n == "generation_config.json"], **where)
-            path = file_in(folder, "generation_config.json")
-            model.__dict__["generation_values"] = None if path is None else read_json(path)
-        if generation_config is not None:
-            model.generation_config = generation_config
+        model._read_generation(None if state_dict is not None else name, where, generation_config)
         if quantization:
             model.prepare(quantization)
         return (model, report.as_info()) if output_loading_info else model
+
+    def _read_generation(self, name: Any, where: dict[str, Any], given: Any) -> None:
+        """Keeps what generation_config.json says, for a model that can generate; given: a config in its place."""
+        if self.can_generate() and name is not None and find_gguf(name) is None:
+            where = {key: value for key, value in where.items() if key != "gguf_file"}
+            folder = fetch(name, lambda names: [n for n in names if n == "generation_config.json"], **where)
+            path = file_in(folder, "generation_config.json")
+            self.__dict__["generation_values"] = None if path is None else read_json(path)
+        if given is not None:
+            self.generation_config = given
 
     @classmethod
     def _make_config(
@@ -420,11 +424,12 @@ class Model(nn.Module):
 
         state_dict and save_pretrained give the weights as ever. It is undone, for good, by train, parameters, to,
         copying, pickling, load_state_dict, compile and a call with gradients enabled. False where this PyTorch cannot.
-        quantization="int8" rounds the weights of the blocks: a quarter of the memory, and a model for inference only,
-        which cannot be undone, saved or trained. ValueError where that is not possible.
+        quantization="int8" or "int4" rounds the weights of the blocks and of a head of words: a quarter or a seventh
+        of float32's memory, and a model for inference only, which cannot be undone, saved or trained. ValueError where
+        that is not possible.
         """
-        if quantization not in PRODUCTS:
-            known = ", ".join(repr(name) for name in PRODUCTS)
+        if quantization not in KINDS:
+            known = ", ".join(repr(name) for name in KINDS)
             raise ValueError(f"quantization must be one of {known}, got {quantization!r:.80}.")
         if self.quantization:
             self._refuse(f"prepare(quantization={quantization!r})")
@@ -432,8 +437,8 @@ class Model(nn.Module):
         done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization)
         if quantization and not done:
             raise ValueError(
-                f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 model on a "
-                f"CPU and a PyTorch with FBGEMM; this one is {self.dtype} on {self.device}."
+                f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 or bfloat16 "
+                f"model on a CPU, and a PyTorch that has the kernels; this one is {self.dtype} on {self.device}."
             )
         self._mark_prepared(done, quantization)
         for parameter in self._weights() if quantization else ():
@@ -559,7 +564,7 @@ class Model(nn.Module):
         if size == old.num_embeddings:
             return old
         padding = old.padding_idx if old.padding_idx is not None and old.padding_idx < size else None
-        new = nn.Embedding(size, old.embedding_dim, padding_idx=padding, device="meta")
+        new = type(old)(size, old.embedding_dim, padding_idx=padding, device="meta")
         self._resized(old, new, ("weight",), mean_resizing)
         head = self.get_output_embeddings()
         tied = isinstance(head, nn.Linear) and head.weight is old.weight

@@ -79,6 +79,7 @@ class Row:
     extra: tuple[str, ...] = ()  # further inputs; see make_extra
     masked: bool = True  # False: the reference fails with a mask; padding is behind all that a real token sees
     cached: bool = True  # False: what is in a cache hangs on how long the text was by then, in the reference too
+    generates: bool = True  # False: what it writes on is not compared, since the reference is wrong
     labelled: bool = True  # False: compared without targets, where a head then gives something else
 
 
@@ -142,7 +143,63 @@ def rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 50.0} | more}
 
 
+# windows are smaller than the inputs of six tokens
+GEMMA3 = LLAMA | {"num_hidden_layers": 4, "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 3}
+GEMMA3 |= {"query_pre_attn_scalar": 5}
+# small bounds, so that they bend what they bound
+GEMMA2 = LLAMA | {"head_dim": 6, "sliding_window": 3, "query_pre_attn_scalar": 5, "final_logit_softcapping": 2.0}
+GEMMA2 |= {"attn_logit_softcapping": 1.5}
+
 ROWS = (
+    Row(
+        "gemma2",
+        "gemma2",
+        GEMMA2 | rope("default"),
+        ("base", "causal-lm", "sequence-classification", "token-classification"),
+        "google/gemma-2-2b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma2-no-caps",
+        "gemma2",
+        GEMMA2
+        | {"attn_logit_softcapping": None, "final_logit_softcapping": None, "tie_word_embeddings": False}
+        | {"num_hidden_layers": 3, "attention_bias": True, "hidden_activation": "gelu", "rope_theta": 50.0},
+        ("causal-lm",),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text",
+        "gemma3_text",
+        GEMMA3 | {"rope_theta": 50.0, "rope_local_base_freq": 10.0},
+        ("base", "causal-lm", "sequence-classification"),
+        "google/gemma-3-1b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-scaled",
+        "gemma3_text",
+        GEMMA3
+        | {"final_logit_softcapping": 2.0, "tie_word_embeddings": False, "attention_bias": True}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"]}
+        | {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+            }
+        },
+        ("causal-lm",),
+        "google/gemma-3-4b-it",  # its text model
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-both-directions",
+        "gemma3_text",
+        GEMMA3 | {"use_bidirectional_attention": True, "sliding_window": 4},
+        ("base", "sequence-classification"),
+        "google/embeddinggemma-300m",
+    ),
     Row(
         "gpt2",
         "gpt2",
@@ -212,7 +269,75 @@ ROWS = (
         "openchat/openchat_8192",
         decoder=True,
         cached=False,
-        unpadded=("base", "causal-lm"),
+        unpadded=("base", "causal-lm", "generate"),
+    ),
+    Row(
+        "mistral",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": 3},
+        DECODER_HEADS,
+        "mistralai/Mistral-7B-v0.1",
+        decoder=True,
+    ),
+    Row(
+        "mistral-no-window",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": None, "head_dim": 6, "num_key_value_heads": 1},
+        ("base", "causal-lm"),
+        "mistralai/Mistral-Nemo-Instruct-2407",
+        decoder=True,
+    ),
+    Row("qwen2", "qwen2", LLAMA | rope("default"), DECODER_HEADS, "Qwen/Qwen2.5-7B-Instruct", decoder=True),
+    Row(
+        "qwen2-tied",
+        "qwen2",
+        LLAMA | rope("default") | {"tie_word_embeddings": True, "sliding_window": 3, "max_window_layers": 0},
+        ("causal-lm",),
+        "Qwen/Qwen2.5-0.5B-Instruct",  # whose window is switched off
+        decoder=True,
+    ),
+    Row(
+        "qwen2-window",
+        "qwen2",
+        LLAMA | rope("default") | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1},
+        ("base", "causal-lm"),
+        "nvidia/Nemotron-Research-Reasoning-Qwen-1.5B",
+        decoder=True,
+    ),
+    Row(
+        "qwen2-yarn",
+        "qwen2",
+        LLAMA | rope("yarn", factor=4.0, original_max_position_embeddings=4),
+        ("causal-lm",),
+        "Qwen/Qwen2.5-7B-Instruct-1M",
+        decoder=True,
+    ),
+    Row(
+        "qwen3",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 8},
+        DECODER_HEADS,
+        "Qwen/Qwen3-8B",
+        decoder=True,
+    ),
+    Row(
+        "qwen3-tied-biases",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 6, "tie_word_embeddings": True, "attention_bias": True},
+        ("causal-lm",),
+        "Qwen/Qwen3-0.6B",  # tied; biases are of models of one's own
+        decoder=True,
+    ),
+    Row(
+        "qwen3-window",
+        "qwen3",
+        LLAMA
+        | rope("default")
+        | {"head_dim": 8, "use_sliding_window": True, "sliding_window": 3, "num_hidden_layers": 3}
+        | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        ("base", "causal-lm"),
+        "none: the kinds of layers of the reference code",
+        decoder=True,
     ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
     Row(
@@ -279,6 +404,7 @@ ROWS = (
         ("causal-lm", "sequence-classification"),
         "FacebookAI/roberta-base-openai-detector",
         decoder=True,
+        generates=False,  # the reference counts positions from 0 then, not from pad_token_id + 1
     ),
     Row("albert", "albert", ALBERT, ALBERT_HEADS, "albert/albert-base-v2"),
     Row(
@@ -660,12 +786,12 @@ GENERATIONS: dict[str, dict[str, Any]] = {
     "sample": {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.9},
     "beams": {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.5},
 }
-GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and not row.cross]
+GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and row.generates and not row.cross]
 
 
 def make_prompts(row: Row) -> dict[str, torch.Tensor]:
     """A batch of prompts, padded on the left."""
-    inputs = turn(make_inputs(row, "base"))
+    inputs = turn(make_inputs(row, "generate"))
     return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 

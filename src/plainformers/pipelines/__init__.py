@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
     from .sentence_similarity import SentenceSimilarityPipeline as SentenceSimilarityPipeline
     from .text_classification import TextClassificationPipeline as TextClassificationPipeline
+    from .text_generation import TextGenerationPipeline as TextGenerationPipeline
     from .text_ranking import TextRankingPipeline as TextRankingPipeline
     from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
     from .zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
@@ -41,6 +42,7 @@ TASKS: dict[str, Task] = {
     "zero-shot-classification": Task(
         "zero_shot_classification", "ZeroShotClassificationPipeline", "sequence-classification", None
     ),
+    "text-generation": Task("text_generation", "TextGenerationPipeline", "causal-lm", None),
     "text-ranking": Task("text_ranking", "TextRankingPipeline", "sequence-classification", None),
     "feature-extraction": Task("feature_extraction", "FeatureExtractionPipeline", "base", None),
     "sentence-similarity": Task("sentence_similarity", "SentenceSimilarityPipeline", "base", None),
@@ -54,7 +56,7 @@ ELSEWHERE = (
     "document-question-answering", "image-classification",
     "image-feature-extraction", "image-segmentation", "image-text-to-text", "image-to-image", "image-to-text",
     "keypoint-matching", "mask-generation", "object-detection", "summarization",
-    "table-question-answering", "text-generation", "text-to-audio", "text-to-speech", "text2text-generation",
+    "table-question-answering", "text-to-audio", "text-to-speech", "text2text-generation",
     "translation", "video-classification", "visual-question-answering", "vqa",
     "zero-shot-audio-classification", "zero-shot-image-classification",
     "zero-shot-object-detection",
@@ -97,8 +99,8 @@ def pipeline(
     task: one of TASKS or TASK_ALIASES; None is found from the model's class. model: a folder, a repository or built-in
     name, or a Model; None is the task's default. tokenizer: the same; None is the model's. config: a Config or a name.
     device: "cpu", "cuda", "cuda:1", a number of a GPU, -1 for the CPU; None is a GPU where there is one. device_map:
-    another spelling of it. dtype (torch_dtype): see Model.from_pretrained. quantization: "int8" rounds the weights of
-    the blocks, see Model.prepare. compile: the model goes through torch.compile, in batches that are padded; the first
+    another spelling of it. dtype (torch_dtype): see Model.from_pretrained. quantization: "int8" or "int4" rounds
+    the weights, see Model.prepare. compile: the model goes through torch.compile, in batches that are padded; the first
     calls take long. revision, token: where files come from.
     model_kwargs: further arguments of from_pretrained. batch_size: inputs that go through the model together; None is
     by their lengths. arguments: those of a call, as its new defaults. num_workers, use_fast, framework and
@@ -192,6 +194,8 @@ def infer_task(model: Any, config: Any, revision: Any, token: Any, model_kwargs:
     endings = {AUTO_CLASSES[task.head].removeprefix("AutoModel"): name for name, task in reversed(TASKS.items())}
     endings["Model"] = endings.pop("")  # comes last, and a base model is no other kind
     for name in classes:
+        if name.endswith("LMHeadModel"):
+            return "text-generation", config
         if name == "Model" or name.endswith(("PreTrainedModel", "HeadModel", "HeadsModel")):
             continue  # ends as a base model does, and is none
         for ending, task in endings.items():
