@@ -46,8 +46,6 @@ MAY_IMPORT = {
     "families": set(),
     "sentencepiece": {"families"},
     "gguf": set(),
-    "gguf_models": {"gguf"},
-    "gguf_tensors": {"gguf", "gguf_models"},
     "conversion": {"families", "sentencepiece"},
     "gguf_tokenizer": {"conversion", "families", "gguf", "sentencepiece"},
     "sandbox": set(),
