@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "modeling_outputs": {"outputs"},
     "config": {"aliases", "gguf", "gguf_models", "hub"},
     "checkpoint": {"gguf", "gguf_models", "gguf_tensors", "hub"},
-    "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
+    "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs", "quantize"},
+    "quantize": {"checkpoint", "config", "linear"},
     "generation_config": {"aliases", "config", "hub"},
     "streaming": set(),
     "feed": {"cache", "logits", "outputs"},
@@ -98,6 +99,7 @@ MAY_LOAD = {
     "gguf_tensors": {"torch"},
     "generation": {"torch"},
     "model": {"torch"},
+    "quantize": set(),
     "models": {"torch"},
 }
 MOST_SHARED, MOST_MODEL, MOST_FUNCTION = 700, 900, 80

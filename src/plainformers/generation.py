@@ -200,12 +200,14 @@ def make_task(
     eos = torch.tensor([] if eos is None else [eos] if isinstance(eos, int) else list(eos), dtype=torch.long)
     pad = config.pad_token_id if config.pad_token_id is not None else int(eos[0]) if len(eos) else 0
     eos = eos.to(ids.device)
+    real = None if mask is None or not start else mask[:, -start:]
     rules = make_rules(
         config,
         prompt_length=start,
         eos=eos,
-        prompt_mask=None if mask is None else mask[:, -start:],
+        prompt_mask=real,
         encoder_ids=ids,
+        encoder_mask=real,
         prefix_allowed_tokens_fn=own.get("prefix_allowed_tokens_fn"),
         num_beams=(config.num_beams or 1) // (config.num_beam_groups or 1),
         custom=list(own.get("logits_processor") or ()),
@@ -243,11 +245,9 @@ def read_request(
         keywords = dict(inputs) | keywords
     elif inputs is not None:
         keywords = {"input_ids": inputs} | keywords
-    keywords = {n: v for n, v in keywords.items() if n not in WITHOUT_EFFECT and v is not None}
-    fields = {n: v for n, v in keywords.items() if n in GenerationConfig.names() and n not in ("use_cache",)}
-    given = {n: v for n, v in keywords.items() if n not in fields and n != "use_cache"}
-    if "use_cache" in keywords:
-        fields["use_cache"] = keywords["use_cache"]
+    keywords = {n: v for n, v in keywords.items() if n not in WITHOUT_EFFECT}
+    fields = {n: v for n, v in keywords.items() if n in GenerationConfig.names()}  # None switches a rule off
+    given = {n: v for n, v in keywords.items() if n not in fields and v is not None}
     given = {n: v for n, v in given.items() if n != "token_type_ids" or n in names}  # what tokenizers give to any model
     if not others and (unknown := [n for n in given if n not in names]):
         known = {*names, *GenerationConfig.names()}
