@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from .checkpoint import (
     join_parts,
     match_names,
     open_state_dict,
+    refuse_quantization,
     save_weights,
     set_tensor,
     shared_groups,
@@ -230,9 +231,8 @@ class Model(nn.Module):
         else:
             assert name is not None
             shards = find_weights(name, variant, use_safetensors, where)
-        if stored := config.extra.get("quantization_config"):  # what is made of it is not quantised
-            shards = join_parts(shards, *cls.quantized[stored["quant_method"]])
-            del config.extra["quantization_config"]
+        if config.extra.get("quantization_config"):  # what is made of it is not quantised
+            shards = join_parts(shards, *cls.quantized[config.extra.pop("quantization_config")["quant_method"]])
         check_counts(config, shards)
         dtype = checkpoint_dtype(as_dtype(dtype), config, shards, device)
         model = cls._on_meta(config, arguments)
@@ -666,19 +666,6 @@ class RoundWhileLoading:
         if not left:
             model, exactly = self.model, "|".join(f"^{re.escape(layer)}$" for layer in layers)
             prepare(model, exactly, model.together, self.quantization, model.outliers)
-
-
-def refuse_quantization(config: Config, quantization_config: Any, known: Iterable[str] = ()) -> None:
-    """known: methods that a checkpoint of this model may be stored by."""
-    asked = quantization_config or config.extra.get("quantization_config")
-    if asked:
-        method = asked.get("quant_method", asked) if isinstance(asked, dict) else type(asked).__name__
-        if not quantization_config and method in list(known):
-            return
-        raise ValueError(
-            f"{config.name_or_path or 'The config'} asks for quantisation by {method!r}, which is not supported here; "
-            "its weights would be read as raw integers. Use a checkpoint in float32, float16 or bfloat16."
-        )
 
 
 def check_counts(config: Config, shards: list[Shard]) -> None:
