@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "config": {"aliases", "gguf", "gguf_models", "hub"},
     "checkpoint": {"gguf", "gguf_models", "gguf_tensors", "hub"},
     "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs", "quantize"},
-    "quantize": {"checkpoint", "config", "linear"},
+    "quantize": {"checkpoint", "linear"},
     "generation_config": {"aliases", "config", "hub"},
     "streaming": set(),
     "feed": {"cache", "logits", "outputs"},

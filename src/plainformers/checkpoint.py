@@ -270,6 +270,19 @@ def open_shards(folder: Path, weight_map: dict[str, str]) -> list[Shard]:
     return shards
 
 
+def refuse_quantization(config: Any, quantization_config: Any, known: Iterable[str] = ()) -> None:
+    """ValueError for what a config, or a caller, asks for; known: methods that a checkpoint may be stored by."""
+    asked = quantization_config or config.extra.get("quantization_config")
+    if asked:
+        method = asked.get("quant_method", asked) if isinstance(asked, dict) else type(asked).__name__
+        if not quantization_config and method in list(known):
+            return
+        raise ValueError(
+            f"{config.name_or_path or 'The config'} asks for quantisation by {method!r}, which is not supported here; "
+            "its weights would be read as raw integers. Use a checkpoint in float32, float16 or bfloat16."
+        )
+
+
 def join_parts(shards: list[Shard], endings: tuple[str, ...], make: Callable[..., Tensor]) -> list[Shard]:
     """Shards in which what is stored in parts, its name with each ending, is the one tensor that make(*parts) gives."""
     holders = {name: shard for shard in shards for name in shard.shapes}

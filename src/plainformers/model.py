@@ -25,6 +25,7 @@ from .checkpoint import (
     join_parts,
     match_names,
     open_state_dict,
+    refuse_quantization,
     save_weights,
     set_tensor,
     shared_groups,
@@ -34,7 +35,6 @@ from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import fetch, file_in, find_gguf, read_json, upload
 from .linear import KINDS, is_prepared, prepare, prepared_sizes, unprepare
 from .outputs import ModelOutput, transition_scores
-from .quantize import RoundWhileLoading, refuse_quantization
 
 # what code written for Transformers passes to every model, used or not
 UNUSED_INPUTS = frozenset({"cache_position", "num_items_in_batch", "token_type_ids"})
@@ -231,9 +231,8 @@ class Model(nn.Module):
         else:
             assert name is not None
             shards = find_weights(name, variant, use_safetensors, where)
-        if stored := config.extra.get("quantization_config"):  # what is made of it is not quantised
-            shards = join_parts(shards, *cls.quantized[stored["quant_method"]])
-            del config.extra["quantization_config"]
+        if config.extra.get("quantization_config"):  # what is made of it is not quantised
+            shards = join_parts(shards, *cls.quantized[config.extra.pop("quantization_config")["quant_method"]])
         check_counts(config, shards)
         dtype = checkpoint_dtype(as_dtype(dtype), config, shards, device)
         model = cls._on_meta(config, arguments)
@@ -243,8 +242,7 @@ class Model(nn.Module):
         matched, unexpected = match_names(in_file, expected, cls.base_model_prefix, renames)
         keep = re.compile("|".join(cls.keep_float32) or "(?!)")
         dtype_of = lambda name, _: torch.float32 if keep.search(name) else dtype  # noqa: E731
-        rounding = RoundWhileLoading(model, quantization) if quantization else lambda name: None
-        report = fill(model, shards, matched, dtype_of=dtype_of, device=device, loaded=rounding)
+        report = fill(model, shards, matched, dtype_of=dtype_of, device=device, loaded=rounding(model, quantization))
         report.unexpected = unexpected
         if any(buffer.is_meta for buffer in model.buffers()):  # a user's class made them from its config
             for buffer_name, buffer in cls(config, **arguments).named_buffers():
@@ -641,6 +639,15 @@ class Model(nn.Module):
 
     def can_generate(self) -> bool:
         return hasattr(self, "generate")
+
+
+def rounding(model: Model, quantization: str | None) -> Callable[[str], None]:
+    """What `fill` tells of each tensor that is there."""
+    if not quantization:
+        return lambda name: None
+    from .quantize import RoundWhileLoading
+
+    return RoundWhileLoading(model, quantization)
 
 
 def check_counts(config: Config, shards: list[Shard]) -> None:

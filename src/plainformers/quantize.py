@@ -1,11 +1,9 @@
-"""Weights that are rounded while they are loaded, and checkpoints whose rounding cannot be honoured."""
+"""Weights that are rounded while they are loaded."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from .checkpoint import shared_groups
-from .config import Config
 from .linear import prepare
 
 
@@ -35,16 +33,3 @@ class RoundWhileLoading:
         if not left:
             model, exactly = self.model, "|".join(f"^{re.escape(layer)}$" for layer in layers)
             prepare(model, exactly, model.together, self.quantization, model.outliers)
-
-
-def refuse_quantization(config: Config, quantization_config: Any, known: Iterable[str] = ()) -> None:
-    """known: methods that a checkpoint of this model may be stored by."""
-    asked = quantization_config or config.extra.get("quantization_config")
-    if asked:
-        method = asked.get("quant_method", asked) if isinstance(asked, dict) else type(asked).__name__
-        if not quantization_config and method in list(known):
-            return
-        raise ValueError(
-            f"{config.name_or_path or 'The config'} asks for quantisation by {method!r}, which is not supported here; "
-            "its weights would be read as raw integers. Use a checkpoint in float32, float16 or bfloat16."
-        )
