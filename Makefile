@@ -1,6 +1,6 @@
 # One list of commands, for people and for CI. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format golden parity real browser docs notebooks pictures bench clean
+.PHONY: help install demo test check format golden parity real browser docs notebooks pictures bench clean
 
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -19,9 +19,12 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # torch first and by itself: as a dependency of something else it would bring gigabytes for GPUs.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed-torch: constraints.txt
 	@test -x $(BIN)/python || { test -n "$(PYTHON)" && $(PYTHON) -m venv $(VENV); } || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PIP) $(TORCH_ARGS) $(TORCH)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.installed-torch pyproject.toml
 	@$(PIP) -c constraints.txt -e .
 	@touch $@
 
@@ -44,6 +47,10 @@ $(VENV)/.installed-browser: $(VENV)/.installed-test
 $(VENV)/.installed-docs: $(VENV)/.installed
 	@$(PIP) -c constraints.txt -e '.[docs]'
 	@touch $@
+
+install: $(VENV)/.installed-torch ## all that check, real, browser and docs need, at once
+	@$(PIP) -c constraints.txt -e '.[test,dev,browser,docs]'
+	@touch $(addprefix $(VENV)/.installed,'' -test -dev -browser -docs)
 
 demo: $(VENV)/.installed ## the sentiment of a few sentences, and of TEXT="..."
 	@$(BIN)/python examples/demo.py

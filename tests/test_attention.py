@@ -105,16 +105,16 @@ def test_dropout_only_where_it_is_asked_for():
 
 
 def test_no_mask_is_made_when_everything_is_seen():
-    assert dense_mask(Span(5, 5, False, None, CPU), None) is None
-    assert dense_mask(Span(1, 9, True, None, CPU), None) is None  # one new token of a decoder
+    assert dense_mask(Span(5, 5, False, None, CPU, 0), None) is None
+    assert dense_mask(Span(1, 9, True, None, CPU, 8), None) is None  # one new token of a decoder
 
 
 def test_unknown_kernels_and_wrong_masks_are_named():
     with pytest.raises(ValueError, match="'flush' is not known; there are eager, sdpa, varlen"):
         bind_attention("flush", Q=5, K=5, causal=False, device=CPU)
-    with pytest.raises(ValueError, match="covers 4 tokens; 5 are attended to"):
+    with pytest.raises(ValueError, match="covers 4 tokens; there are 5"):
         bind_attention("sdpa", Q=5, K=5, causal=False, device=CPU, mask=torch.ones(2, 4))
-    with pytest.raises(ValueError, match=r"covers 5 tokens; 8 are attended to \(3 of them in the cache\)"):
+    with pytest.raises(ValueError, match=r"covers 5 tokens; there are 8 \(3 of them in the cache\)"):
         bind_attention("sdpa", Q=5, K=8, causal=True, device=CPU, mask=torch.ones(2, 5))
     with pytest.raises(ValueError, match=r"shape \[5\]"):
         bind_attention("sdpa", Q=5, K=5, causal=False, device=CPU, mask=torch.ones(5))

@@ -24,6 +24,17 @@ def test_a_fixed_number_goes_before_the_budget():
     assert plan_batches([5, 100, 7, 6, 1], tokens=10, rows=1, fixed=2) == [[1, 2], [3, 0], [4]]
 
 
+def test_packed_batches_are_filled_with_shorter_texts():
+    assert plan_batches([3, 9, 4, 1, 8], tokens=12, rows=8, packed=True) == [[1, 0], [4, 2], [3]]
+    assert plan_batches([3, 9, 4, 1, 8], tokens=12, rows=1, packed=True) == [[1], [4], [2], [0], [3]]
+    assert plan_batches([50, 0, 5, 60], tokens=20, rows=8, packed=True) == [[3], [0], [2, 1]]
+    assert plan_batches([5, 100, 7, 6, 1], tokens=10, rows=1, fixed=2, packed=True) == [[1, 2], [3, 0], [4]]
+    lengths = [5 + i * 7919 % 180 for i in range(1000)]
+    sums = [sum(lengths[i] for i in batch) for batch in plan_batches(lengths, tokens=2048, rows=256, packed=True)]
+    assert all(2048 - min(lengths) < one <= 2048 for one in sums[:-1]) and sums.count(2048) > len(sums) / 2
+    assert sum(sums) == sum(lengths)
+
+
 def test_answers_go_back_to_their_places():
     assert in_order([(2, "c"), (0, "a"), (1, "b")], 3) == ["a", "b", "c"]
 

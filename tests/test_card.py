@@ -1,11 +1,9 @@
 """A pipeline is saved with its model card, which says what is known and nothing else."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -345,12 +343,7 @@ def answer_of(pipe) -> str:
 def run_block(text: str, where: Path) -> str:
     """What the card's code prints when it is run in a folder."""
     [block] = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", block], cwd=where, capture_output=True, text=True, timeout=120, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return fresh.run(block, where, HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="").strip()
 
 
 def test_the_code_of_the_card_runs(tmp_path):

@@ -14,7 +14,7 @@ from plainformers.activations import ACTIVATIONS
 from plainformers.linear import Int8Product, activate, int8_levels, is_prepared, prepare, project, unprepare
 from plainformers.registry import MODELS
 
-ROW = ROWS[0]
+ROW = next(row for row in ROWS if row.name == "bert")
 HEAD = "sequence-classification"
 CAN = torch.backends.mkldnn.is_available()
 needs_int8 = pytest.mark.skipif(not Int8Product.dtypes(), reason="no FBGEMM in this PyTorch")
@@ -62,8 +62,7 @@ def test_layers_alone(dtype, name):
     x, act = draw("x", (2, 7, 24), 1.0).to(dtype), ACTIVATIONS[name]
     with torch.inference_mode():
         plain = layer(x), act(layer(x)), layer(x[:, ::2])
-        can = CAN and (dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        assert prepare(layer_in := torch.nn.Sequential(layer), "") == can
+        assert prepare(layer_in := torch.nn.Sequential(layer), "") == (CAN or dtype == torch.bfloat16)
         got = project(x, layer)[0], activate(layer, act, x), project(x[:, ::2], layer)[0]
     tight = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 2e-2, "rtol": 2e-2}
     for a, b in zip(got, plain, strict=True):
@@ -218,7 +217,9 @@ def test_int8_rounds_weights_by_rows_and_inputs_by_tokens():
     exact = x @ weight.T + bias
     assert 1e-4 < (got[1:] - exact[1:]).abs().mean() < 0.02
     for row in (0, 1):
-        torch.testing.assert_close(Int8Product(weight, bias)(x[row, :1]), got[row, :1], atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(Int8Product(weight, bias)(x[row, :2]), got[row, :2], atol=1e-4, rtol=1e-5)
+        one = Int8Product(weight, bias)(x[row, :1])  # a token alone, as in decoding: the kernel's own levels
+        assert (one - exact[row, :1]).abs().mean() < 2 * (got[row] - exact[row]).abs().mean()
 
 
 @needs_int8
@@ -250,7 +251,7 @@ def test_int8_models_are_near(row):
         got = model(**inputs)[0]
     assert model.get_memory_footprint() < size[0] and model.num_parameters() == size[1]
     error = (got - want).norm() / want.norm()
-    assert 0 < error < 0.1
+    assert 0 < error < (0.15 if "gemma" in row.model_type else 0.1)  # which normalises, and so enlarges, small parts
 
 
 @pytest.fixture
@@ -291,11 +292,11 @@ def test_int8_models_are_called_without_no_grad_too(int8_model, inputs):
 
 @needs_int8
 def test_int8_is_asked_for_by_name(model, tmp_path):
-    with pytest.raises(ValueError, match=r"quantization must be one of None, 'int8', got 'int7'"):
+    with pytest.raises(ValueError, match=r"quantization must be one of None, 'int8', 'int4', got 'int7'"):
         model.prepare(quantization="int7")
     model.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"needs a float32 model on a CPU.*this one is torch.bfloat16 on cpu"):
-        type(model).from_pretrained(tmp_path, dtype="bfloat16", quantization="int8")
+    with pytest.raises(ValueError, match=r"needs a float32 or bfloat16 model on a CPU.*is torch.float16 on cpu"):
+        type(model).from_pretrained(tmp_path, dtype="float16", quantization="int8")
     loaded = type(model).from_pretrained(tmp_path, quantization="int8")
     assert loaded.quantization == "int8" and loaded.bert.quantization == "int8"
     assert loaded.get_memory_footprint() < model.get_memory_footprint()

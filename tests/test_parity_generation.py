@@ -1,5 +1,6 @@
 """Live comparison of generate, its rules and GenerationConfig with the reference library (make parity)."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from generation_cases import CONFIGS as TINY, EOS as ENDING, make_model, make_prompts, make_small
 
 import plainformers
-from plainformers import GenerationConfig, WatermarkingConfig, logits
+from plainformers import GenerationConfig, logits
 from plainformers.logits import make_rules
 
 transformers = pytest.importorskip("transformers")
@@ -210,7 +211,7 @@ def test_the_rules_of_a_config_and_their_order(model, given, marked, T):
     reference = model._get_logits_processor(config, T, ids, prefix_fn, [custom], "cpu", {"attention_mask": mask})
     ours = GenerationConfig(**{"top_k": 0} | given, max_length=T + 6).resolved()
     if marked:
-        ours.watermarking_config = WatermarkingConfig(bias=0.5)
+        ours.watermarking_config = {"bias": 0.5}
     rules = make_rules(
         ours, prompt_length=T, eos=EOS, prompt_mask=mask, encoder_ids=ids, prefix_allowed_tokens_fn=prefix_fn,
         num_beams=given.get("num_beams", 1), custom=[custom],
@@ -243,6 +244,44 @@ def test_the_fields_and_their_defaults():
     assert {name: getattr(resolved, name) for name in defaults} == defaults
     unstated = {name: getattr(resolved, name) for name in fields - defaults.keys()}
     assert not any(value for name, value in unstated.items() if name != "use_cache"), unstated
+
+
+def test_what_one_config_saves_the_other_reads(tmp_path):
+    given = ALL | DRAWN | {"eos_token_id": [2, 3], "num_beams": 2, "early_stopping": "never", "max_length": 30}
+    ours = GenerationConfig(**given)
+    ours.save_pretrained(tmp_path / "ours")
+    theirs = transformers.GenerationConfig.from_pretrained(tmp_path / "ours")
+    assert {name: getattr(theirs, name) for name in given} == given | {"exponential_decay_length_penalty": [2, 1.2]}
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = GenerationConfig.from_pretrained(tmp_path / "theirs")
+    assert {name: getattr(again, name) for name in given} == {name: getattr(theirs, name) for name in given}
+    again.save_pretrained(tmp_path / "again")
+    files = [json.loads((tmp_path / name / "generation_config.json").read_text()) for name in ("theirs", "again")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("do_sample", [None, False, True])
+@pytest.mark.parametrize("num_beams", [None, 1, 2])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"penalty_alpha": 0.5, "top_k": 4},
+        {"force_words_ids": [[1]]},
+        {"num_beam_groups": 2, "diversity_penalty": 1.0},
+        {"prompt_lookup_num_tokens": 3},
+        {"dola_layers": "low"},
+    ],
+    ids=str,
+)
+def test_the_mode_of_generation(do_sample, num_beams, more):
+    given = {"do_sample": do_sample, "num_beams": num_beams} | more
+    try:
+        ours = GenerationConfig(**given).get_generation_mode()
+    except ValueError:  # what we refuse the reference would do in part
+        assert more
+        return
+    assert transformers.GenerationConfig(**given).get_generation_mode() == ours
 
 
 # ---- generate, whole

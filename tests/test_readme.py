@@ -1,12 +1,12 @@
 """Every Python block of the README and of docs/ runs: those of a page in one process, one after the other."""
 
-import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -22,15 +22,9 @@ PAGES = [
 def test_python_blocks_run(page, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
     assert blocks or page != "README.md"
-    script = tmp_path / "blocks.py"
-    script.write_text("\n".join(blocks), encoding="utf-8")
-    offline = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error"}
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | offline
-    )
-    assert done.returncode == 0, done.stderr
+    printed = fresh.run("\n".join(blocks), tmp_path, HF_HUB_OFFLINE="1")
     if page == "README.md":
-        assert "POSITIVE" in done.stdout and "NEGATIVE" in done.stdout and "torch.bfloat16" in done.stdout
+        assert "POSITIVE" in printed and "NEGATIVE" in printed and "torch.bfloat16" in printed
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])

@@ -81,7 +81,7 @@ def test_tables_are_made_in_float32_anywhere(rope):
     for one, other in zip(exact, coarse, strict=True):
         assert torch.equal(one.to(torch.bfloat16), other)
     meta = make_rotary(rope, D, positions.to("meta"), None, torch.float16)
-    assert all(one.is_meta and one.shape == (1, 3000, 4) and one.dtype is torch.float16 for one in meta)
+    assert all(one.is_meta and one.shape == (1, 3000, 8) and one.dtype is torch.float16 for one in meta)
     compiled = torch.compile(make_rotary, fullgraph=True, backend="eager")
     for one, other in zip(exact, compiled(rope, D, positions, None, torch.float32), strict=True):
         torch.testing.assert_close(one, other)
@@ -93,9 +93,16 @@ def test_what_a_config_says_is_read():
     older = read_rope({"type": "dynamic", "factor": 2.0}, rope_theta=5.0, original_max_position_embeddings=9)
     assert older == read_rope(older) and older["rope_type"] == "dynamic" and "type" not in older
     for wrong, message in (
-        ({"rope_type": "yarn", "factor": 2.0}, "by default or dynamic, got {'rope_type': 'yarn'"),
-        ({"rope_type": ["default"]}, "by default or dynamic"),
-        ({"partial_rotary_factor": 0.5}, "whole heads"),
+        ({"rope_type": "yarn", "factor": 2.0}, "'yarn' need a positive original_max_position_embeddings, got"),
+        ({"rope_type": ["default"]}, "of type default or linear or dynamic"),
+        ({"rope_type": "axial"}, "of type default or linear or .*, got {'rope_type': 'axial'}"),
+        ({"partial_rotary_factor": 1.5}, "need a positive partial_rotary_factor"),
+        ({"rope_type": "longrope", "factor": 2, "original_max_position_embeddings": 4}, "short_factor, long_factor"),
+        (
+            {"rope_type": "llama3", "factor": 2, "original_max_position_embeddings": 4}
+            | {"low_freq_factor": 4, "high_freq_factor": 1},
+            "must be greater than low_freq_factor",
+        ),
         ({"type": "dynamic"}, "need a positive factor, original_max_position_embeddings, got"),
         ({"rope_theta": 0}, "need a positive rope_theta"),
         ({"rope_theta": "10"}, "need a positive rope_theta"),

@@ -7,6 +7,8 @@ from .auto import (
 )
 from .cache import (
     DynamicCache as DynamicCache,
+    QuantizedCache as QuantizedCache,
+    StaticCache as StaticCache,
 )
 from .config import (
     Config as Config,
@@ -21,7 +23,6 @@ from .encoding import (
 )
 from .generation_config import (
     GenerationConfig as GenerationConfig,
-    WatermarkingConfig as WatermarkingConfig,
 )
 from .logits import (
     LogitsProcessor as LogitsProcessor,
@@ -88,6 +89,58 @@ from .models.electra import (
     ElectraModel as ElectraModel,
     ElectraPreTrainedModel as ElectraPreTrainedModel,
 )
+from .models.gemma2 import (
+    Gemma2Config as Gemma2Config,
+    Gemma2ForCausalLM as Gemma2ForCausalLM,
+    Gemma2ForSequenceClassification as Gemma2ForSequenceClassification,
+    Gemma2ForTokenClassification as Gemma2ForTokenClassification,
+    Gemma2Model as Gemma2Model,
+    Gemma2PreTrainedModel as Gemma2PreTrainedModel,
+)
+from .models.gemma3_text import (
+    Gemma3ForCausalLM as Gemma3ForCausalLM,
+    Gemma3TextConfig as Gemma3TextConfig,
+    Gemma3TextForSequenceClassification as Gemma3TextForSequenceClassification,
+    Gemma3TextModel as Gemma3TextModel,
+    Gemma3TextPreTrainedModel as Gemma3TextPreTrainedModel,
+)
+from .models.gpt2 import (
+    GPT2Config as GPT2Config,
+    GPT2DoubleHeadsModel as GPT2DoubleHeadsModel,
+    GPT2ForQuestionAnswering as GPT2ForQuestionAnswering,
+    GPT2ForSequenceClassification as GPT2ForSequenceClassification,
+    GPT2ForTokenClassification as GPT2ForTokenClassification,
+    GPT2LMHeadModel as GPT2LMHeadModel,
+    GPT2Model as GPT2Model,
+    GPT2PreTrainedModel as GPT2PreTrainedModel,
+)
+from .models.llama import (
+    LlamaConfig as LlamaConfig,
+    LlamaForCausalLM as LlamaForCausalLM,
+    LlamaForQuestionAnswering as LlamaForQuestionAnswering,
+    LlamaForSequenceClassification as LlamaForSequenceClassification,
+    LlamaForTokenClassification as LlamaForTokenClassification,
+    LlamaModel as LlamaModel,
+    LlamaPreTrainedModel as LlamaPreTrainedModel,
+)
+from .models.mistral import (
+    MistralConfig as MistralConfig,
+    MistralForCausalLM as MistralForCausalLM,
+    MistralForQuestionAnswering as MistralForQuestionAnswering,
+    MistralForSequenceClassification as MistralForSequenceClassification,
+    MistralForTokenClassification as MistralForTokenClassification,
+    MistralModel as MistralModel,
+    MistralPreTrainedModel as MistralPreTrainedModel,
+)
+from .models.mixtral import (
+    MixtralConfig as MixtralConfig,
+    MixtralForCausalLM as MixtralForCausalLM,
+    MixtralForQuestionAnswering as MixtralForQuestionAnswering,
+    MixtralForSequenceClassification as MixtralForSequenceClassification,
+    MixtralForTokenClassification as MixtralForTokenClassification,
+    MixtralModel as MixtralModel,
+    MixtralPreTrainedModel as MixtralPreTrainedModel,
+)
 from .models.modernbert import (
     ModernBertConfig as ModernBertConfig,
     ModernBertForMaskedLM as ModernBertForMaskedLM,
@@ -115,6 +168,41 @@ from .models.nomic_bert import (
     NomicBertForTokenClassification as NomicBertForTokenClassification,
     NomicBertModel as NomicBertModel,
     NomicBertPreTrainedModel as NomicBertPreTrainedModel,
+)
+from .models.phi3 import (
+    Phi3Config as Phi3Config,
+    Phi3ForCausalLM as Phi3ForCausalLM,
+    Phi3ForSequenceClassification as Phi3ForSequenceClassification,
+    Phi3ForTokenClassification as Phi3ForTokenClassification,
+    Phi3Model as Phi3Model,
+    Phi3PreTrainedModel as Phi3PreTrainedModel,
+)
+from .models.qwen2 import (
+    Qwen2Config as Qwen2Config,
+    Qwen2ForCausalLM as Qwen2ForCausalLM,
+    Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering,
+    Qwen2ForSequenceClassification as Qwen2ForSequenceClassification,
+    Qwen2ForTokenClassification as Qwen2ForTokenClassification,
+    Qwen2Model as Qwen2Model,
+    Qwen2PreTrainedModel as Qwen2PreTrainedModel,
+)
+from .models.qwen3 import (
+    Qwen3Config as Qwen3Config,
+    Qwen3ForCausalLM as Qwen3ForCausalLM,
+    Qwen3ForQuestionAnswering as Qwen3ForQuestionAnswering,
+    Qwen3ForSequenceClassification as Qwen3ForSequenceClassification,
+    Qwen3ForTokenClassification as Qwen3ForTokenClassification,
+    Qwen3Model as Qwen3Model,
+    Qwen3PreTrainedModel as Qwen3PreTrainedModel,
+)
+from .models.qwen3_moe import (
+    Qwen3MoeConfig as Qwen3MoeConfig,
+    Qwen3MoeForCausalLM as Qwen3MoeForCausalLM,
+    Qwen3MoeForQuestionAnswering as Qwen3MoeForQuestionAnswering,
+    Qwen3MoeForSequenceClassification as Qwen3MoeForSequenceClassification,
+    Qwen3MoeForTokenClassification as Qwen3MoeForTokenClassification,
+    Qwen3MoeModel as Qwen3MoeModel,
+    Qwen3MoePreTrainedModel as Qwen3MoePreTrainedModel,
 )
 from .models.roberta import (
     CamembertConfig as CamembertConfig,
@@ -166,6 +254,7 @@ from .pipelines import (
     QuestionAnsweringPipeline as QuestionAnsweringPipeline,
     SentenceSimilarityPipeline as SentenceSimilarityPipeline,
     TextClassificationPipeline as TextClassificationPipeline,
+    TextGenerationPipeline as TextGenerationPipeline,
     TextRankingPipeline as TextRankingPipeline,
     TokenClassificationPipeline as TokenClassificationPipeline,
     ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
@@ -173,6 +262,11 @@ from .pipelines import (
 )
 from .sequences import (
     Packed as Packed,
+)
+from .streaming import (
+    AsyncTextIteratorStreamer as AsyncTextIteratorStreamer,
+    TextIteratorStreamer as TextIteratorStreamer,
+    TextStreamer as TextStreamer,
 )
 from .tokenizer import (
     PreTrainedTokenizer as PreTrainedTokenizer,

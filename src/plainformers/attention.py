@@ -207,9 +207,11 @@ def sdpa_attention(
             dense = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
         seen, more = EagerMask(dense, None), {"softcap": softcap, "sinks": sinks, "dropout": dropout}
         return eager_attention(q, k, v, mask=seen, scale=scale, head_mask=head_mask, bias=bias, **more)
-    (B, H, Q, D), G = q.shape, k.shape[1]
-    one_query = Q == 1 and bias is None and not dropout and (dense is None or dense.dim() < 4 or dense.shape[1] == 1)
-    if G != H and one_query:  # the heads that share keys become the queries of one head: nothing is repeated
+    (B, H, Q, D), G, shared, folded = q.shape, k.shape[1], False, False
+    if G != H:  # heads that share keys; for one query they become the queries of one head, and nothing is repeated
+        folded = Q == 1 and bias is None and not dropout and (dense is None or dense.dim() < 4 or dense.shape[1] == 1)
+        shared = not folded
+    if folded:
         q = q.reshape(B, G, H // G, D)
     if dense is not None and dense.is_floating_point():
         dense = dense.to(q.dtype)
@@ -232,9 +234,9 @@ def sdpa_attention(
         is_causal=causal,
         scale=scale,
         dropout_p=dropout,
-        enable_gqa=q.shape[1] != k.shape[1],
+        enable_gqa=shared,
     )
-    if G != H and one_query:
+    if folded:
         x = x.reshape(B, H, Q, x.shape[3])
     # weights scaled per head and then summed over the values are the sum scaled per head
     return x if head_mask is None else x * head_mask[:, None, None].to(x)

@@ -3,6 +3,7 @@
 Numbers of tokens and of texts only; nothing here knows a model or a tensor.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -15,20 +16,23 @@ def plan_batches(
 
     tokens: most of a batch, padding counted (there is none when packed); a text that is longer than that has a batch of
     its own. rows: most texts of a batch. fixed: so many texts in every batch but the last, however long they are.
+    A packed batch is filled to the last token with shorter texts: for every other number of tokens, matrix products
+    are made anew, which takes time and memory.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     batches: list[list[int]] = []
-    start = 0
-    while start < len(order):
-        end, sum_of = start + 1, lengths[order[start]]
-        longest = max(sum_of, 1)
-        while end < len(order) and end - start < (fixed or rows):
-            sum_of += lengths[order[end]] if packed else longest
-            if sum_of > tokens and not fixed:
+    while order:
+        batch, at = [order.pop(0)], 0
+        longest = max(lengths[batch[0]], 1)
+        left = tokens - longest
+        while len(batch) < (fixed or rows):
+            if packed and not fixed:
+                at = bisect_left(order, -left, key=lambda i: -lengths[i])
+            if at == len(order) or not (fixed or packed or longest <= left):
                 break
-            end += 1
-        batches.append(order[start:end])
-        start = end
+            batch.append(order.pop(at))
+            left -= lengths[batch[-1]] if packed else longest
+        batches.append(batch)
     return batches
 
 

@@ -105,7 +105,7 @@ class DynamicCache:
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens seen, by all layers: one that was interrupted has seen more in some."""
-        return min((keys.total for keys, _ in self.layers.values()), default=0)
+        return min([keys.total for keys, _ in self.layers.values()] or [0])
 
     def key_length(self, Q: int, window: int | None = None) -> int:
         """How many keys append will give for Q new tokens."""

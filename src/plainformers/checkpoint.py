@@ -56,7 +56,8 @@ def choose_weights(names: list[str], variant: str | None = None, use_safetensors
         for file, ending in (("model", "safetensors"), ("pytorch_model", "bin"))
     )
     wanted = (*safe, *old) if use_safetensors is None else safe if use_safetensors else old
-    return [name for name in wanted if name in names][:1] or ([] if use_safetensors or variant else only_gguf(names))
+    found = [name for name in wanted if name in names][:1]
+    return found or ([] if use_safetensors or variant else only_gguf(names, ()))
 
 
 def find_weights(name: Any, variant: str | None, use_safetensors: bool | None, where: dict[str, Any]) -> list["Shard"]:
@@ -104,23 +105,20 @@ def read_index(path: Path) -> dict[str, str]:
 
 @dataclass
 class Shard:
-    """One file of weights: what it holds, and a function that reads one tensor of it.
-
-    casts: read takes a dtype, too, and makes that at once.
-    """
+    """One file of weights: what it holds, and a function that reads one tensor of it."""
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, torch.dtype]
     read: Callable[..., Tensor]
-    casts: bool = False
+    casts: bool = False  # read takes a dtype, too, and makes that at once
 
     def close(self) -> None:
         """Lets go of the file, so that pages which were only read for a cast do not stay in memory."""
         self.read = _closed
 
 
-def _closed(name: str) -> Tensor:
+def _closed(name: str, *_: Any) -> Tensor:
     raise ValueError(f"{name} was asked for after its file was closed.")
 
 
@@ -217,23 +215,16 @@ def _open_gguf(path: Path) -> Shard:
     from .gguf_models import gguf_sources
     from .gguf_tensors import BLOCKS, PLAIN, tensor_from
 
-    file = read_gguf(path)
-    known, quantised = {*PLAIN, *BLOCKS}, False
-    for info in file.tensors.values():
+    file, known = read_gguf(path), [*PLAIN, *BLOCKS]
+    for name, info in file.tensors.items():
         if info.kind not in known:
-            raise ValueError(f"{path}: tensor {info.name!r:.200} is {info.kind}; supported are {', '.join(known)}.")
-        quantised |= info.kind in BLOCKS
+            raise ValueError(f"{path}: tensor {name!r:.200} is {info.kind}; supported are {', '.join(known)}.")
     sources = gguf_sources(file)
     data = torch.from_numpy(np.memmap(path, np.uint8, "c"))  # what is written to it stays in memory
-
-    def read(name: str, dtype: torch.dtype) -> Tensor:
-        tensor = tensor_from(data, sources[name], dtype)
-        shared = tensor.untyped_storage().data_ptr() == data.untyped_storage().data_ptr()
-        return tensor.clone() if shared and quantised else tensor  # a few norms must not keep the whole file mapped
-
+    copy = any(info.kind in BLOCKS for info in file.tensors.values())  # a few norms must not keep the whole file mapped
     shapes = {name: source.shape for name, source in sources.items()}
     dtypes = {name: PLAIN.get(source.stored[0].kind, torch.float32) for name, source in sources.items()}
-    return Shard(path, shapes, dtypes, read, casts=True)
+    return Shard(path, shapes, dtypes, lambda name, dtype: tensor_from(data, sources[name], dtype, copy), casts=True)
 
 
 def open_state_dict(tensors: dict[str, Any], path: Path | None = None) -> Shard:
@@ -400,11 +391,13 @@ def fill(
     *,
     dtype_of: Callable[[str, torch.dtype], torch.dtype],
     device: torch.device,
+    loaded: Callable[[str], None] = lambda name: None,
 ) -> LoadReport:
     """Puts the tensors of a checkpoint into a model on the meta device.
 
-    dtype_of(name, dtype in the file) -> dtype in memory. What shares a parameter in the model shares it afterwards too,
-    unless the checkpoint holds different tensors for it. Nothing is copied that needs no cast and stays on the CPU.
+    dtype_of(name, dtype in the file) -> dtype in memory. loaded: is told of each name whose tensor is there. What
+    shares a parameter in the model shares it afterwards too, unless the checkpoint holds different tensors for it.
+    Nothing is copied that needs no cast and stays on the CPU.
     """
     report = LoadReport()
     groups = {name: names for names in shared_groups(model) for name in names}
@@ -434,6 +427,7 @@ def fill(
                 raise ValueError(f"{name_in_file!r} of {shard.path} could not be read: {error!s:.200}.") from error
             set_tensor(model, name, tensor)
             filled.add(name)
+            loaded(name)
         shard.close()
     for names in {id(group): group for group in groups.values()}.values():
         have = [name for name in names if name in filled]

@@ -37,15 +37,11 @@ BASE_ARGUMENTS = NOTES | {"is_decoder", "add_cross_attention", "chunk_size_feed_
 
 def load_config_dict(name: str | os.PathLike[str], gguf_file: str | None = None, **where: Any) -> dict[str, Any]:
     """The content of a model's config.json, or what a GGUF file says instead; where: the arguments of hub.fetch."""
-
-    def choose(names: list[str]) -> list[str]:
-        return [n for n in names if n == "config.json"] or only_gguf(names)
-
-    name = Path(name) if isinstance(name, os.PathLike) else name
+    name, usual = Path(name) if isinstance(name, os.PathLike) else name, "config.json"
     path = find_gguf(name, gguf_file, **where)
     if path is None:
-        folder = fetch(name, choose, **where)
-        path = next((file_in(folder, chosen) for chosen in choose(names_in(folder))), None)
+        folder = fetch(name, lambda names: [n for n in names if n == usual] or only_gguf(names, [usual]), **where)
+        path = file_in(folder, next(iter(only_gguf(names_in(folder), [usual])), usual))
         if path is None:
             there = ", ".join(names_in(folder)[:20]) or "nothing"
             raise FileNotFoundError(f"{name} has no config.json; in {folder} there is {there}.")
@@ -98,7 +94,8 @@ def wrong_size(name: str, value: int) -> str | None:
     if not re.search(r"(_size|_layers?|_heads|_embeddings|(?<!relative)_positions|_experts|^dim|_dim)$", name):
         return None if abs(value) < 2**63 else f"{name} must be a 64-bit number, got {value!r:.40}"
     most = MOST_LAYERS if counts_modules(name) else 2**31 - 1
-    least = 0 if counts_modules(name) or re.search(r"^type_|^chunk|^conv_|_(embeddings|positions)$", name) else 1
+    optional = re.search(r"^(type|chunk|conv|max_window)_|_(embeddings|positions)$", name)
+    least = 0 if counts_modules(name) or optional else 1
     return None if least <= value <= most else f"{name} must be between {least} and {most}, got {value!r:.40}"
 
 
@@ -413,4 +410,4 @@ class Config:
 
 def counts_modules(name: str) -> bool:
     """Whether a field says how many modules are built, which costs time even without memory."""
-    return bool(re.search(r"(^|_)(layers?|experts)$", name))
+    return bool(re.search(r"(^|_)(?<!window_)(layers?|experts)$", name))

@@ -155,7 +155,7 @@ def read_constraints(constraints: list[Any] | None, force_words_ids: list[Any] |
                 f"constraints must hold PhrasalConstraint, DisjunctiveConstraint or your own; got {one!r:.80}."
             )
     made = [
-        DisjunctiveConstraint(words) if isinstance(words[0], list) else PhrasalConstraint(words)
+        DisjunctiveConstraint(words) if words and isinstance(words[0], list) else PhrasalConstraint(words)
         for words in force_words_ids or ()
     ]
     return [*(constraints or ()), *made]

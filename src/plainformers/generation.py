@@ -219,6 +219,8 @@ def make_task(
         ids = ids.repeat_interleave(times, 0)
         mask = None if mask is None else mask.repeat_interleave(times, 0)
         given = {n: repeat_rows(v, B, times) for n, v in given.items()}
+    if config.cache_implementation is None and model._compiled_call_impl is not None:
+        config.cache_implementation = "static"  # whose steps are all alike to a compiler
     cache = make_cache(config, given.pop("past_key_values", None), ahead)
     if mask is not None:  # new tokens are real
         mask = torch.nn.functional.pad(mask, (0, config.max_length + ahead - mask.shape[1]), value=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .aliases import did_you_mean, rename_keywords, resolve_keywords, unknown_argument
 from .config import HUB_ARGUMENTS, Config, field_types, fits
-from .hub import fetch, file_in, names_in, read_json, upload, write_file
+from .hub import fetch, file_in, names_in, read_json, write_file
 
 FILE = "generation_config.json"
 INF = float("inf")
@@ -19,6 +19,7 @@ NOTES = ("transformers_version", "_from_model_config", "_commit_hash")  # what f
 # Transformers' names for caches that a model of its own accord makes as it needs them
 OWN_CACHES = ("hybrid", "hybrid_chunked", "sliding_window", "offloaded_hybrid", "offloaded_hybrid_chunked")
 CACHES = ("dynamic", "static", "offloaded", "offloaded_static", "quantized", *OWN_CACHES)
+MARK = {"greenlist_ratio", "bias", "hashing_key", "seeding_scheme", "context_width"}
 LENGTHS = (("min_length", "max_length"), ("min_new_tokens", "max_new_tokens"))
 # field -> why it cannot be set; a file may hold it, and then it changes nothing
 UNSUPPORTED = {
@@ -37,23 +38,6 @@ def setting(default: Any = None, allowed: str | tuple = "") -> Any:
     default: what generate takes None for. allowed: an interval, such as "(0, 1]" without 0 and with 1, or the choices.
     """
     return dataclasses.field(default=None, metadata={"default": default, "allowed": allowed})
-
-
-@dataclass
-class WatermarkingConfig:
-    """How logits.watermark marks a text."""
-
-    greenlist_ratio: float = 0.25  # of the vocabulary
-    bias: float = 2.0  # added to the scores of these
-    hashing_key: int = 15485863
-    seeding_scheme: str = "lefthash"  # or selfhash
-    context_width: int = 1  # tokens that decide
-
-    def __post_init__(self):
-        if not 0 < self.greenlist_ratio < 1 or self.context_width < 1:
-            raise ValueError(f"greenlist_ratio must be in (0, 1) and context_width at least 1, got {self}.")
-        if self.seeding_scheme not in ("lefthash", "selfhash"):
-            raise ValueError(f"seeding_scheme must be 'lefthash' or 'selfhash', got {self.seeding_scheme!r:.80}.")
 
 
 @dataclass(init=False, repr=False)
@@ -107,7 +91,7 @@ class GenerationConfig:
     remove_invalid_values: bool | None = setting(False)
     renormalize_logits: bool | None = setting(False)
     guidance_scale: float | None = setting()
-    watermarking_config: WatermarkingConfig | None = setting()
+    watermarking_config: dict[str, Any] | None = setting()  # arguments of logits.watermark
     token_healing: bool | None = setting(False)
     # what is returned
     return_dict_in_generate: bool | None = setting(False)
@@ -166,20 +150,15 @@ class GenerationConfig:
         raise AttributeError(f"GenerationConfig has no {name!r}.{did_you_mean(name, self.names())}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.extra:
-            self.extra[name] = value
-            return
-        if name not in self.__dataclass_fields__ and not name.startswith("_"):
-            raise AttributeError(f"GenerationConfig has no {name!r}.{did_you_mean(name, self.names())}")
         if value and name in UNSUPPORTED:
             raise ValueError(f"{name} is not supported: {UNSUPPORTED[name]}.")
-        if name == "watermarking_config" and isinstance(value, dict):
-            if "ngram_len" in value:
-                raise ValueError("watermarking_config: SynthID is not supported; see WatermarkingConfig.")
-            allowed = WatermarkingConfig.__dataclass_fields__
-            value = WatermarkingConfig(**resolve_keywords(value, allowed, "watermarking", "WatermarkingConfig"))
-        # numbers and lists of numpy and torch
-        object.__setattr__(self, name, value.tolist() if hasattr(value, "tolist") else value)
+        if name in self.extra:
+            self.extra[name] = value
+        elif name in self.__dataclass_fields__ or name.startswith("_"):
+            # numbers and lists of numpy and torch
+            object.__setattr__(self, name, value.tolist() if hasattr(value, "tolist") else value)
+        else:
+            raise AttributeError(f"GenerationConfig has no {name!r}.{did_you_mean(name, self.names())}")
 
     def __repr__(self) -> str:
         return f"GenerationConfig({', '.join(f'{name}={value!r}' for name, value in self._set().items())})"
@@ -235,13 +214,16 @@ class GenerationConfig:
             forced = {forced} if isinstance(forced, int) else set(forced or ())
             if forced and forced <= set(self.suppress_tokens or ()):
                 yield f"{name}={getattr(self, name)} is forced, but suppress_tokens rules it out"
-        for name in ("bad_words_ids", "force_words_ids", "sequence_bias"):
-            value = getattr(self, name) or ()
+        for name, value in (("bad_words_ids", self.bad_words_ids), ("sequence_bias", self.sequence_bias)):
             words = [word[0] for word in value] if name == "sequence_bias" and isinstance(value, list) else value
-            if not all(isinstance(word, (list, tuple)) and word for word in words):
+            if not all(isinstance(word, (list, tuple)) and word and min(word) >= 0 for word in words or ()):
                 yield f"{name} must name sequences of one token or more, got {value!r:.100}"
         if (decay := self.exponential_decay_length_penalty) and (len(decay) != 2 or decay[1] <= 0):
             yield f"exponential_decay_length_penalty must be (start, factor) with a factor above 0, got {decay!r:.80}"
+        if (mark := self.watermarking_config) and (
+            not mark.keys() <= MARK or mark.get("seeding_scheme") not in (None, "lefthash", "selfhash")
+        ):
+            yield f"watermarking_config may have {', '.join(sorted(MARK))}, the scheme lefthash or selfhash, got {mark}"
 
     # ---- For generate
 
@@ -298,13 +280,9 @@ class GenerationConfig:
 
     @classmethod
     def from_pretrained(
-        cls,
-        pretrained_model_name: str | os.PathLike[str],
-        config_file_name: str = FILE,
-        *,
-        return_unused_kwargs: bool = False,
-        **keywords: Any,
-    ) -> Any:
+        cls, pretrained_model_name: str | os.PathLike[str], config_file_name: str = FILE, *,
+        return_unused_kwargs: bool = False, **keywords: Any,
+    ) -> Any:  # fmt: skip
         """Reads generation_config.json of a folder or a repository.
 
         keywords: revision, subfolder, cache_dir, force_download, local_files_only, token; others override fields.
@@ -313,7 +291,11 @@ class GenerationConfig:
         keywords = rename_keywords(keywords, "from_pretrained")
         where = {name: keywords.pop(name) for name in HUB_ARGUMENTS if name in keywords}
         name = pretrained_model_name
-        folder = fetch(name if isinstance(name, str) else Path(name), lambda names: [config_file_name], **where)
+        folder = fetch(
+            name if isinstance(name, str) else Path(name),
+            lambda names: [n for n in names if n == config_file_name],
+            **where,
+        )
         if (path := file_in(folder, config_file_name)) is None:
             there = ", ".join(names_in(folder)[:20]) or "nothing"
             raise FileNotFoundError(f"{name} has no {config_file_name}; in {folder} there is {there}.")
@@ -355,8 +337,6 @@ class GenerationConfig:
         values = {f.name: getattr(self, f.name) for f in SETTINGS}
         if isinstance(self.sequence_bias, dict):
             values["sequence_bias"] = [[list(sequence), bias] for sequence, bias in self.sequence_bias.items()]
-        if self.watermarking_config is not None:
-            values["watermarking_config"] = dataclasses.asdict(self.watermarking_config)
         return copy.deepcopy(values | self.extra)
 
     def to_diff_dict(self) -> dict[str, Any]:
@@ -370,20 +350,12 @@ class GenerationConfig:
     def to_json_string(self, use_diff: bool = True) -> str:
         return json.dumps(self.to_diff_dict() if use_diff else self.to_dict(), indent=2, sort_keys=True) + "\n"
 
-    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
-        write_file(Path(json_file_path), self.to_json_string(use_diff))
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], config_file_name: str = FILE, push_to_hub: bool = False,
-        repo_id: str | None = None, token: str | bool | None = None,
-    ) -> None:  # fmt: skip
+    def save_pretrained(self, save_directory: str | os.PathLike[str], config_file_name: str = FILE) -> None:
         """Writes generation_config.json into a folder, which is made when it is not there."""
         self.validate()
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        self.to_json_file(file_in(folder, config_file_name) or folder / config_file_name)
-        if push_to_hub:
-            upload(folder, repo_id or folder.name, token=token)
+        write_file(file_in(folder, config_file_name) or folder / config_file_name, self.to_json_string())
 
 
 SETTINGS = tuple(f for f in dataclasses.fields(GenerationConfig) if f.name != "extra")
@@ -392,6 +364,4 @@ SETTINGS = tuple(f for f in dataclasses.fields(GenerationConfig) if f.name != "e
 def inside(value: float, interval: str) -> bool:
     """Whether a number lies in an interval such as "(0, 1]"."""
     low, high = map(float, interval[1:-1].split(","))
-    return (low < value or (low == value and interval[0] == "[")) and (
-        value < high or (value == high and interval[-1] == "]")
-    )
+    return low < value < high or value in [low] * (interval[0] == "[") + [high] * (interval[-1] == "]")

@@ -2,13 +2,15 @@
 
 `prepare` puts the weights of a model on a CPU into the order in which they are multiplied fastest, those of layers that
 read the same input into one matrix. They are replaced, not doubled; `unprepare` gives the same values back. Rounded to
-8 bits they take a quarter of the memory, and there is no way back.
+8 or 4 bits they take a quarter or a seventh of float32's memory, and there is no way back.
+Shapes: x [..., K], a weight [N, K].
 """
 
 import re
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 
 # with narrower registers, oneDNN's own GELU takes twice the time of PyTorch's
 FUSES_GELU = torch.backends.cpu.get_cpu_capability() == "AVX512"
+FEW = 2  # tokens at once for which reading a weight takes longer than computing with it
+GROUP = 32  # neighbours in a row that share their scale in 4 bits
 
 
 class OneDnnProduct:
@@ -42,13 +46,40 @@ class OneDnnProduct:
         return torch.float32, *([torch.bfloat16] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else [])
 
 
+class WidenedProduct:
+    """bfloat16 on a processor that has no arithmetic for it: more than a few tokens are multiplied in float32.
+
+    The weight is widened in parts that stay in the cache.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        self.weight, self.bias, self.nbytes = weight, bias, weight.nbytes
+
+    def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
+        if x.numel() <= FEW * x.shape[-1]:
+            y = F.linear(x, self.weight, self.bias)
+        else:
+            wide, bias = x.float(), self.bias
+            parts = [F.linear(wide, part.float()).to(x.dtype) for part in self.weight.split(512)]
+            y = torch.cat(parts, -1) if bias is None else torch.cat(parts, -1).add_(bias)
+        return torch.ops.aten.gelu_(y) if gelu else y
+
+    def plain(self) -> Tensor:
+        return self.weight
+
+    @staticmethod
+    def dtypes() -> tuple[torch.dtype, ...]:
+        return (torch.bfloat16,)
+
+
 class Int8Product:
     """The same in whole numbers of 8 bits, by FBGEMM: weights are rounded by rows of the matrix, inputs by tokens.
 
     A token's values are spread over the levels between its least and its greatest, whatever else is in the batch.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
+    def __init__(self, weight: Tensor, bias: Tensor | None, twice: bool = False):
+        """twice: what the levels lose of the input is multiplied, too, for inputs with a few huge values."""
         scale, zeros = (weight.abs().amax(1) / 127).clamp(min=1e-30), torch.zeros(len(weight), dtype=torch.long)
         engine = torch.backends.quantized.engine
         try:
@@ -60,15 +91,28 @@ class Int8Product:
         finally:
             torch.backends.quantized.engine = engine
         self.sums, self.bias, self.nbytes = rounded.dequantize().sum(1), bias, weight.numel()
+        self.twice = twice
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
-        low = x.amin(-1, keepdim=True)
-        span = (x.amax(-1, keepdim=True) - low).clamp_(min=1e-30)
-        x = (x - low).div_(span)  # from 0 to 1, so x weight^T = span (x' weight^T) + low (1 weight^T)
-        y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1 / int8_levels(), 0, self.packed)
-        y.mul_(span).addcmul_(low, self.sums)
+        dtype, x, levels = x.dtype, x.float(), int8_levels()
+        if x.numel() == x.shape[-1] and not self.twice:  # one token, whose range the kernel finds itself
+            y = torch.ops.quantized.linear_dynamic(x, self.packed, levels == 127)
+        else:
+            low = x.amin(-1, keepdim=True)
+            span = (x.amax(-1, keepdim=True) - low).clamp_(min=1e-30)
+            x = (x - low).div_(span)  # from 0 to 1, so x weight^T = span (x' weight^T) + low (1 weight^T)
+            multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+            if self.twice:
+                level = x.mul_(levels).round()
+                rest = multiply(x.sub_(level).add_(0.5), 1 / levels, 0, self.packed)  # from 0 to 1 again
+                y = multiply(level.div_(levels), 1 / levels, 0, self.packed)
+                y.add_(rest.sub_(self.sums, alpha=0.5), alpha=1 / levels)
+            else:
+                y = multiply(x, 1 / levels, 0, self.packed)
+            y.mul_(span).addcmul_(low, self.sums)
         if self.bias is not None:
             y.add_(self.bias)
+        y = y.to(dtype)
         return torch.ops.aten.gelu_(y) if gelu else y
 
     def plain(self) -> Tensor:
@@ -78,7 +122,52 @@ class Int8Product:
     @cache
     def dtypes() -> tuple[torch.dtype, ...]:
         ours = hasattr(torch.ops.quantized, "linear_with_input_q_dq_qweight_dq_output_fp32")
-        return (torch.float32,) if ours and "fbgemm" in torch.backends.quantized.supported_engines else ()
+        there = ours and "fbgemm" in torch.backends.quantized.supported_engines
+        return (torch.float32, torch.bfloat16) if there else ()
+
+
+class Int4Product:
+    """Weights in whole numbers of 4 bits, each group of neighbours by a scale and an offset of its own; inputs are
+    not rounded. By PyTorch's kernel, which multiplies in bfloat16.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        N, K = weight.shape
+        groups = weight.float().view(N, K // GROUP, GROUP)
+        low = groups.amin(-1, keepdim=True)
+        scale = ((groups.amax(-1, keepdim=True) - low) / 15).clamp(min=1e-9)
+        codes = groups.sub(low).div_(scale).round_().clamp_(0, 15).to(torch.int32).view(N, K)
+        self.pack(codes, scale.squeeze(-1), low.squeeze(-1), bias)
+
+    def pack(self, codes: Tensor, scale: Tensor, low: Tensor, bias: Tensor | None) -> None:
+        """codes [N, K] from 0 to 15, of values low + scale * code; scale, low [N, K / GROUP]."""
+        self.packed, self.shape = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1), codes.shape
+        # the kernel's codes lie around 8
+        self.scales = torch.stack((scale, low + 8 * scale), -1).transpose(0, 1).contiguous().bfloat16()
+        self.bias, self.nbytes = bias, self.packed.nbytes + self.scales.nbytes
+
+    def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).bfloat16()
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales)
+        y = y.to(x.dtype).view(*x.shape[:-1], -1)
+        if self.bias is not None:
+            y.add_(self.bias)
+        return torch.ops.aten.gelu_(y) if gelu else y
+
+    def plain(self) -> Tensor:
+        return self(torch.eye(self.shape[1])).t()  # a unit vector gives a column
+
+    @staticmethod
+    @cache
+    def dtypes() -> tuple[torch.dtype, ...]:
+        return (torch.float32, torch.bfloat16) if hasattr(torch.ops.aten, "_weight_int4pack_mm_for_cpu") else ()
+
+    @staticmethod
+    def takes(N: int, K: int) -> bool:
+        return N % 32 == 0 and K % GROUP == 0
+
+
+Product = OneDnnProduct | WidenedProduct | Int8Product | Int4Product
 
 
 @cache
@@ -90,21 +179,38 @@ def int8_levels() -> int:
     return 255 if torch.allclose(got, torch.tensor(64 * 127.0)) else 127
 
 
-PRODUCTS: dict[str | None, type[OneDnnProduct] | type[Int8Product]] = {None: OneDnnProduct, "int8": Int8Product}
+KINDS = (None, "int8", "int4")  # of rounding
+
+
+def product_class(kind: str | None, layer: nn.Module) -> type[Product] | None:
+    """What multiplies a layer; None where it stays as it is."""
+    weight = layer.weight
+    if type(layer) is not nn.Linear and not getattr(layer, "transposed", False) or weight.device.type != "cpu":
+        return None
+    assert isinstance(weight, Tensor)
+    shape = weight.shape if type(layer) is nn.Linear else weight.shape[::-1]
+    if kind == "int4" and Int4Product.takes(*shape):
+        choices: tuple[type[Product], ...] = (Int4Product,)
+    else:
+        choices = (OneDnnProduct, WidenedProduct) if kind is None else (Int8Product,)
+    return next((choice for choice in choices if weight.dtype in choice.dtypes()), None)
 
 
 class PreparedLinear(nn.Linear):
     """A linear layer whose product is a prepared one. Layers are turned into it and back, so hooks stay on them."""
 
-    product: OneDnnProduct | Int8Product
+    product: Product
     part: slice | None  # of the product's output, which is that of several layers; None: all of it
     trainable: bool  # whether the plain weight was
+    origin: type[nn.Module]  # what the layer was
+    counted: bool  # False: its numbers are those of a layer that is not prepared
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The plain weight, made anew: to be read, not to be changed."""
         weight = self.product.plain()
-        return weight if self.part is None else weight[self.part]
+        weight = weight if self.part is None else weight[self.part]
+        return weight.t() if self.__dict__.get("transposed") else weight
 
     def forward(self, input: Tensor) -> Tensor:
         refuse_gradient(input)
@@ -125,7 +231,7 @@ def is_prepared(layer: nn.Module) -> bool:
     return isinstance(layer, PreparedLinear)
 
 
-def become(layer: nn.Module, kind: type[nn.Linear]) -> None:
+def become(layer: nn.Module, kind: type[nn.Module]) -> None:
     layer.__class__ = kind  # the same module, so that whoever holds it sees the change
 
 
@@ -154,45 +260,68 @@ def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Te
     return layer.product(x, gelu=True)
 
 
-def prepare(model: nn.Module, names: str, together: str = "(?!)", kind: str | None = None) -> bool:
+def prepare(
+    model: nn.Module,
+    names: str,
+    together: str = "(?!)",
+    kind: str | None = None,
+    outliers: str = "(?!)",
+    head: nn.Module | None = None,
+) -> bool:
     """Prepares the linear layers whose names match, in place, for inference: no gradient flows through them.
 
-    together: those of them that read the same input as their neighbours and become one product. kind: "int8" rounds the
-    weights. False, and nothing is changed, where this PyTorch cannot.
+    together: those of them that read the same input as their neighbours and become one product. kind: one of KINDS,
+    which rounds the weights. outliers: those whose inputs have a few huge values, which rounding them must not lose.
+    head: makes the logits over a vocabulary, for which 4 bits are too few; it takes 8, and its inputs have outliers.
+    False, and nothing is changed, where this PyTorch cannot.
     """
-    make = PRODUCTS[kind]
     owners: dict[int, int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
             owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    groups: dict[str, list[nn.Linear]] = {}
+    groups: dict[Any, list[nn.Module]] = {}
     for name, layer in model.named_modules():
-        if type(layer) is not nn.Linear or not re.search(names, name) or owners[id(layer.weight)] > 1:
+        if not re.search(names, name) or not isinstance(getattr(layer, "weight", None), nn.Parameter):
             continue
-        if layer.weight.device.type == "cpu" and layer.weight.dtype in make.dtypes():
-            parent, biased = name.rpartition(".")[0], layer.bias is not None
-            group = f"{parent}, {layer.in_features}, {biased}" if re.search(together, name) else name
+        # a weight that is an embedding, too, would be there twice; rounded it is small
+        make: Any = (
+            None
+            if owners[id(layer.weight)] > 1 and kind is None
+            else product_class("int8" if kind and layer is head else kind, layer)
+        )
+        if make is not None:
+            joins = re.search(together, name)
+            if make is Int8Product and (layer is head or re.search(outliers, name)):
+                make = partial(Int8Product, twice=True)
+            group = name.rpartition(".")[0] if joins else name, make, len(plain_weight(layer).t()), layer.bias is None
             groups.setdefault(group, []).append(layer)
+            layer.__dict__["counted"] = owners[id(layer.weight)] == 1  # an embedding stays, and counts already
     with torch.no_grad():
-        for layers in groups.values():
+        for (_, make, *_), layers in groups.items():
             prepare_together(layers, make)
     return bool(groups)
 
 
-def prepare_together(layers: list[nn.Linear], make: type[OneDnnProduct] | type[Int8Product]) -> None:
+def plain_weight(layer: nn.Module) -> Tensor:
+    """[N, K], also of a layer that stores it turned round."""
+    assert isinstance(layer.weight, Tensor)
+    return layer.weight.t() if getattr(layer, "transposed", False) else layer.weight
+
+
+def prepare_together(layers: list[Any], make: Callable[..., Product]) -> None:
     """One product for layers that read the same input."""
-    if len(layers) == 1:
-        weight, bias = layers[0].weight.detach(), layers[0].bias
-    else:
-        weight = torch.cat([layer.weight for layer in layers])
-        bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
-    product, start = make(weight, None if bias is None else bias.detach()), 0
-    for layer in layers:
-        part = slice(start, start + layer.out_features) if len(layers) > 1 else None
-        trainable, start = layer.weight.requires_grad, start + layer.out_features
-        layer.weight = None  # type: ignore[assignment]
+    weights, biases = [plain_weight(layer).detach() for layer in layers], [layer.bias for layer in layers]
+    weight = weights[0] if len(layers) == 1 else torch.cat(weights)
+    bias = None if biases[0] is None else torch.cat(biases).detach()
+    product, start = make(weight.contiguous(), bias), 0
+    for layer, plain in zip(layers, weights, strict=True):
+        part = slice(start, start + len(plain)) if len(layers) > 1 else None
+        more = {"product": product, "part": part, "trainable": layer.weight.requires_grad, "origin": type(layer)}
+        more |= {"transposed": True} if getattr(layer, "transposed", False) else {}
+        start += len(plain)
+        layer.weight = None
         become(layer, PreparedLinear)
-        layer.__dict__ |= {"product": product, "part": part, "trainable": trainable}
+        layer.__dict__ |= more | {"in_features": plain.shape[1], "out_features": len(plain)}
 
 
 def unprepare(model: nn.Module) -> None:
@@ -200,15 +329,15 @@ def unprepare(model: nn.Module) -> None:
     for layer in model.modules():
         if isinstance(layer, PreparedLinear):
             weight = nn.Parameter(layer.weight.clone(), requires_grad=layer.trainable)
-            become(layer, nn.Linear)
-            for name in ("product", "part", "trainable"):
-                del layer.__dict__[name]
+            become(layer, layer.origin)
+            for name in ("product", "part", "trainable", "origin", "transposed", "counted"):
+                layer.__dict__.pop(name, None)
             layer.weight = weight  # type: ignore[misc]
 
 
 def prepared_sizes(model: nn.Module) -> tuple[int, int, int]:
     """(numbers in the weights of prepared layers, those of them that were trainable, bytes that they take)"""
     layers = [layer for layer in model.modules() if isinstance(layer, PreparedLinear)]
-    sizes = [(layer.in_features * layer.out_features, layer.trainable) for layer in layers]
+    sizes = [(layer.in_features * layer.out_features, layer.trainable) for layer in layers if layer.counted]
     nbytes = sum(product.nbytes for product in {layer.product for layer in layers})
     return sum(size for size, _ in sizes), sum(size for size, trainable in sizes if trainable), nbytes

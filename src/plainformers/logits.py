@@ -43,7 +43,7 @@ def top_p(ids: Tensor, scores: Tensor, *, p: float, keep: int = 1) -> Tensor:
     mass = F.pad(rising, (gone, 0), value=-INF).softmax(-1)[:, gone:].cumsum(-1)
     ruled_out = mass <= 1 - p
     ruled_out[:, -keep:] = False
-    return _only(tokens, rising.masked_fill(ruled_out, -INF), scores)
+    return torch.full_like(scores, -INF).scatter_(1, tokens, rising.masked_fill(ruled_out, -INF))
 
 
 def min_p(ids: Tensor, scores: Tensor, *, p: float, keep: int = 1) -> Tensor:
@@ -61,7 +61,7 @@ def top_h(ids: Tensor, scores: Tensor, *, h: float, most: int = 100) -> Tensor:
     entropy, probabilities = _entropy(best)
     stays = (-probabilities * probabilities.log()).cumsum(-1) <= (entropy * h)[:, None]
     stays[:, 0] = True
-    return _only(tokens, best.masked_fill(~stays, -INF), scores)
+    return torch.full_like(scores, -INF).scatter_(1, tokens, best.masked_fill(~stays, -INF))
 
 
 def typical_p(ids: Tensor, scores: Tensor, *, p: float, keep: int = 1) -> Tensor:
@@ -76,7 +76,7 @@ def typical_p(ids: Tensor, scores: Tensor, *, p: float, keep: int = 1) -> Tensor
     last = (mass < p).sum(-1, keepdim=True).clamp(max=N - 1)
     ruled_out = distances > distances.gather(1, last)
     ruled_out[:, :keep] = False
-    return _only(tokens, ranked.masked_fill(ruled_out, -INF), scores)
+    return torch.full_like(scores, -INF).scatter_(1, tokens, ranked.masked_fill(ruled_out, -INF))
 
 
 def epsilon_cutoff(ids: Tensor, scores: Tensor, *, epsilon: float, keep: int = 1) -> Tensor:
@@ -115,9 +115,8 @@ def sequence_bias(biases: dict | Iterable, device: Device = None) -> Rule:
 
     biases: {(1, 2, 3): -2.5} or [[[1, 2, 3], -2.5]]. The rule raises ValueError for tokens outside of the vocabulary.
     """
-    pairs = {
-        tuple(sequence): float(bias) for sequence, bias in (biases.items() if isinstance(biases, dict) else biases)
-    }
+    given = biases.items() if isinstance(biases, dict) else biases
+    pairs = {tuple(sequence): float(bias) for sequence, bias in given}
     largest, groups = max(map(max, pairs)), []
     for length in dict.fromkeys([1, *map(len, pairs)]):  # single tokens first: sums of floats depend on the order
         some = [sequence for sequence in pairs if len(sequence) == length]
@@ -166,8 +165,8 @@ def watermark(
 ) -> Tensor:  # fmt: skip
     """Adds a bias to a share of the vocabulary, the "green" tokens, that who knows the key can tell from chance.
 
-    They follow from the last token; in the scheme selfhash each of the 40 best tokens decides with those before it,
-    context_width in all, whether it is green. Nothing is added while the text is shorter than that.
+    lefthash: they follow from the last token. selfhash: each of the 40 best tokens decides with those before it, in all
+    context_width, whether it is green. Nothing is added while the text is shorter than that.
     """
     V, generator, green = scores.shape[1], torch.Generator(scores.device), torch.zeros_like(scores, dtype=torch.bool)
 
@@ -191,17 +190,16 @@ def watermark(
 
 def suppress(ids: Tensor, scores: Tensor, *, tokens: Tensor, lengths: range | None = None) -> Tensor:
     """Rules tokens out, as long as the text has one of these lengths; None: always."""
-    return (
-        scores.masked_fill(_among(tokens.view(1, -1), scores), -INF)
-        if lengths is None or ids.shape[1] in lengths
-        else scores
-    )
+    if lengths is not None and ids.shape[1] not in lengths:
+        return scores
+    return scores.masked_fill(_among(tokens.view(1, -1), scores), -INF)
 
 
 def force(ids: Tensor, scores: Tensor, *, tokens: Tensor, length: int) -> Tensor:
     """One of these tokens follows, all equally likely, when the text has this length."""
-    forced = torch.full_like(scores, -INF).masked_fill(_among(tokens.view(1, -1), scores), 0)
-    return forced if ids.shape[1] == length else scores
+    if ids.shape[1] != length:
+        return scores
+    return torch.full_like(scores, -INF).masked_fill(_among(tokens.view(1, -1), scores), 0)
 
 
 def exponential_decay_length(ids: Tensor, scores: Tensor, *, start: int, factor: float, eos: Tensor) -> Tensor:
@@ -263,7 +261,7 @@ def make_rules(
     least, most = c.min_length or 0, c.max_length
     least = least if c.min_new_tokens is None else prompt_length + c.min_new_tokens
     most = most if c.max_new_tokens is None else prompt_length + c.max_new_tokens
-    mark, decay = c.watermarking_config, c.exponential_decay_length_penalty
+    decay = c.exponential_decay_length_penalty
     first = prompt_length + (prompt_length == 1 and c.forced_bos_token_id is not None)  # the forced one comes before
     own = [
         c.sequence_bias and real(sequence_bias(c.sequence_bias, device)),
@@ -293,10 +291,7 @@ def make_rules(
         c.epsilon_cutoff and partial(epsilon_cutoff, epsilon=c.epsilon_cutoff, keep=keep),
         c.eta_cutoff and partial(eta_cutoff, epsilon=c.eta_cutoff, keep=keep),
     ]
-    last = [
-        mark and partial(watermark, **vars(mark)),
-        c.renormalize_logits and renormalize,
-    ]
+    last = [c.watermarking_config and partial(watermark, **c.watermarking_config), c.renormalize_logits and renormalize]
     return [*filter(None, own), *custom, *filter(None, sampling if c.do_sample else ()), *filter(None, last)]
 
 
@@ -337,11 +332,6 @@ def _sort_open(keys: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     left = (scores != -INF).any(0).nonzero()[:, 0]
     ranked, order = keys[:, left].sort(stable=True)
     return ranked, left[order]
-
-
-def _only(tokens: Tensor, values: Tensor, scores: Tensor) -> Tensor:
-    """Scores of these tokens alone, both [B, N]; all others are ruled out."""
-    return torch.full_like(scores, -INF).scatter_(1, tokens, values)
 
 
 def _among(tokens: Tensor, scores: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from .checkpoint import (
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import fetch, file_in, find_gguf, read_json, upload
-from .linear import PRODUCTS, prepare, prepared_sizes, unprepare
+from .linear import KINDS, is_prepared, prepare, prepared_sizes, unprepare
 from .outputs import ModelOutput, transition_scores
 
 # what code written for Transformers passes to every model, used or not
@@ -58,14 +58,16 @@ class Model(nn.Module):
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
     prepared: ClassVar[str] = ""  # names of the linear layers that prepare() makes faster
     together: ClassVar[str] = "(?!)"  # those of them that read the same input as their neighbours
+    outliers: ClassVar[str] = "(?!)"  # those of them whose inputs have a few huge values
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
     _prepared = False
-    quantization: str | None = None  # "int8": what the weights of the prepared layers are rounded to
+    quantization: str | None = None  # "int8", "int4": what the weights of the prepared layers are rounded to
     _inner = False  # part of a larger model, which reads its outputs by name
+    compute_transition_scores = staticmethod(transition_scores)
 
     def __init__(self, config: Config):
         if not isinstance(config, Config):
@@ -203,7 +205,7 @@ class Model(nn.Module):
         shape anew instead of raising. state_dict: weights in place of the files. key_mapping: {regular expression:
         replacement} for names of the checkpoint. variant: "fp16" reads model.fp16.safetensors. revision, subfolder,
         cache_dir, force_download, local_files_only, token: where files come from. gguf_file: a file of llama.cpp to be
-        read there (or give its path as the name). quantization: "int8" rounds the weights of the blocks, see prepare.
+        read there (or give its path as the name). quantization: "int8" or "int4" rounds the weights, see prepare.
         generation_config: in place of generation_config.json. Other keywords: fields of the config, arguments of the
         class.
         Raises ValueError when a tensor is missing, has another shape, or a file is damaged; all of them are named.
@@ -235,23 +237,28 @@ class Model(nn.Module):
         matched, unexpected = match_names(in_file, expected, cls.base_model_prefix, renames)
         keep = re.compile("|".join(cls.keep_float32) or "(?!)")
         dtype_of = lambda name, _: torch.float32 if keep.search(name) else dtype  # noqa: E731
-        report = fill(model, shards, matched, dtype_of=dtype_of, device=device)
+        rounding = RoundWhileLoading(model, quantization) if quantization else lambda name: None
+        report = fill(model, shards, matched, dtype_of=dtype_of, device=device, loaded=rounding)
         report.unexpected = unexpected
         if any(buffer.is_meta for buffer in model.buffers()):  # a user's class made them from its config
             for buffer_name, buffer in cls(config, **arguments).named_buffers():
                 if model.get_buffer(buffer_name).is_meta:
                     set_tensor(model, buffer_name, buffer.to(device))
         model._finish_loading(report, ignore_mismatched_sizes, dtype_of, device, name or "the state_dict")
-        if model.can_generate() and state_dict is None and find_gguf(name) is None:
-            del where["gguf_file"]
-            folder = fetch(name, lambda names: [n for n in names if n == "generation_config.json"], **where)
-            path = file_in(folder, "generation_config.json")
-            model.__dict__["generation_values"] = None if path is None else read_json(path)
-        if generation_config is not None:
-            model.generation_config = generation_config
+        model._read_generation(None if state_dict is not None else name, where, generation_config)
         if quantization:
             model.prepare(quantization)
         return (model, report.as_info()) if output_loading_info else model
+
+    def _read_generation(self, name: Any, where: dict[str, Any], given: Any) -> None:
+        """Keeps what generation_config.json says, for a model that can generate; given: a config in its place."""
+        if self.can_generate() and name is not None and find_gguf(name) is None:
+            where = {key: value for key, value in where.items() if key != "gguf_file"}
+            folder = fetch(name, lambda names: [n for n in names if n == "generation_config.json"], **where)
+            path = file_in(folder, "generation_config.json")
+            self.__dict__["generation_values"] = None if path is None else read_json(path)
+        if given is not None:
+            self.generation_config = given
 
     @classmethod
     def _make_config(
@@ -283,7 +290,8 @@ class Model(nn.Module):
         """Draws what may be new, raises for all else that the checkpoint lacks, and says what was not used."""
         kind = type(self).__name__
         report.raise_for(kind, name, self._may_be_new(), ignore_mismatched)
-        state = self.state_dict()
+        # not state_dict, which makes rounded weights plain again
+        state = {**dict(nn.Module.named_parameters(self, remove_duplicate=False)), **dict(self.named_buffers())}
         new = [n for n in (*report.missing, *(n for n, _, _ in report.mismatched)) if state[n].is_meta]
         there, asked = (sum(t.nbytes for t in state.values() if t.is_meta == meta) for meta in (False, True))
         if asked > 16 * there + 2**26:
@@ -296,7 +304,7 @@ class Model(nn.Module):
         together = {n for group in shared_groups(self) for n in group}
         self._kept_untied = {n for n in self.tied if n not in together}
         report.missing = [n for n in report.missing if n not in together]
-        left = [n for n, tensor in self.state_dict().items() if tensor.is_meta]
+        left = [n for n, tensor in nn.Module.named_parameters(self) if tensor.is_meta]
         assert not left, f"left without values: {left}"
         if new:
             logging.once(f"{kind} of {name}: new weights were drawn for {summary(new)}. Train them before use.")
@@ -314,11 +322,8 @@ class Model(nn.Module):
     def _may_be_new(cls) -> tuple[str, ...]:
         """may_be_new; in a class of a user's own, everything that he puts on top of the base model, too."""
         ours = cls.__module__.startswith("plainformers.")
-        return (
-            cls.may_be_new
-            if ours or not cls.base_model_prefix
-            else (*cls.may_be_new, rf"^(?!{cls.base_model_prefix}\.)")
-        )
+        heads = () if ours or not cls.base_model_prefix else (rf"^(?!{cls.base_model_prefix}\.)",)
+        return (*cls.may_be_new, *heads)
 
     def _draw(self, names: list[str], dtype_of: Callable, device: torch.device) -> None:
         """Draws the named parameters and leaves all others as they are."""
@@ -420,20 +425,24 @@ class Model(nn.Module):
 
         state_dict and save_pretrained give the weights as ever. It is undone, for good, by train, parameters, to,
         copying, pickling, load_state_dict, compile and a call with gradients enabled. False where this PyTorch cannot.
-        quantization="int8" rounds the weights of the blocks: a quarter of the memory, and a model for inference only,
-        which cannot be undone, saved or trained. ValueError where that is not possible.
+        quantization="int8" or "int4" rounds the weights of the blocks and of a head of words: a quarter or a seventh
+        of float32's memory, and a model for inference only, which cannot be undone, saved or trained. ValueError where
+        that is not possible.
         """
-        if quantization not in PRODUCTS:
-            known = ", ".join(repr(name) for name in PRODUCTS)
+        if quantization not in KINDS:
+            known = ", ".join(repr(name) for name in KINDS)
             raise ValueError(f"quantization must be one of {known}, got {quantization!r:.80}.")
         if self.quantization:
             self._refuse(f"prepare(quantization={quantization!r})")
         self.unprepare()
-        done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization)
+        done = any(map(is_prepared, self.modules()))  # while loading
+        done |= bool(self.prepared) and prepare(
+            self, self.prepared, self.together, quantization, self.outliers, self.get_output_embeddings()
+        )
         if quantization and not done:
             raise ValueError(
-                f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 model on a "
-                f"CPU and a PyTorch with FBGEMM; this one is {self.dtype} on {self.device}."
+                f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 or bfloat16 "
+                f"model on a CPU, and a PyTorch that has the kernels; this one is {self.dtype} on {self.device}."
             )
         self._mark_prepared(done, quantization)
         for parameter in self._weights() if quantization else ():
@@ -498,8 +507,6 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         return next((p.device for p in self._weights()), torch.device("cpu"))
 
-    compute_transition_scores = staticmethod(transition_scores)
-
     @property
     def dtype(self) -> torch.dtype:
         return next((p.dtype for p in self._weights() if p.is_floating_point()), torch.float32)
@@ -513,9 +520,8 @@ class Model(nn.Module):
         return {"input_ids": torch.tensor([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], device=self.device)}
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        embeddings = (
-            {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
-        )
+        looked_at = self.modules() if exclude_embeddings else ()
+        embeddings = {id(m.weight) for m in looked_at if isinstance(m, nn.Embedding)}
         prepared = prepared_sizes(self)[1 if only_trainable else 0]
         others = (p for p in self._weights() if id(p) not in embeddings and (p.requires_grad or not only_trainable))
         return prepared + sum(p.numel() for p in others)
@@ -561,7 +567,7 @@ class Model(nn.Module):
         if size == old.num_embeddings:
             return old
         padding = old.padding_idx if old.padding_idx is not None and old.padding_idx < size else None
-        new = nn.Embedding(size, old.embedding_dim, padding_idx=padding, device="meta")
+        new = type(old)(size, old.embedding_dim, padding_idx=padding, device="meta")
         self._resized(old, new, ("weight",), mean_resizing)
         head = self.get_output_embeddings()
         tied = isinstance(head, nn.Linear) and head.weight is old.weight
@@ -623,6 +629,34 @@ class Model(nn.Module):
 
     def can_generate(self) -> bool:
         return hasattr(self, "generate")
+
+
+class RoundWhileLoading:
+    """Rounds layers as soon as the weights of all that become one product are there: never is a whole model in floats.
+
+    What shares its weight is left to Model.prepare.
+    """
+
+    def __init__(self, model: Model, quantization: str):
+        self.model, self.quantization = model, quantization
+        shared = {name for group in shared_groups(model) for name in group}
+        groups: dict[str, tuple[list[str], set[str]]] = {}  # layers, and their tensors that are not there yet
+        for name, layer in model.named_modules():
+            own = {f"{name}.{one}" for one, _ in layer.named_parameters(recurse=False)}
+            head = layer is model.get_output_embeddings()
+            if own and re.search(model.prepared or "(?!)", name) and not own & shared and not head:
+                joins = re.search(model.together, name)
+                layers, tensors = groups.setdefault(name.rpartition(".")[0] if joins else name, ([], set()))
+                layers.append(name)
+                tensors |= own
+        self.group_of = {name: group for group in groups.values() for name in group[1]}
+
+    def __call__(self, name: str) -> None:
+        layers, left = self.group_of.get(name, ([], {""}))
+        left.discard(name)
+        if not left:
+            model, exactly = self.model, "|".join(f"^{re.escape(layer)}$" for layer in layers)
+            prepare(model, exactly, model.together, self.quantization, model.outliers)
 
 
 def refuse_quantization(config: Config, quantization_config: Any) -> None:

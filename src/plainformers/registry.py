@@ -47,12 +47,20 @@ MODELS: dict[str, Entry] = {
     "bert": _entry("bert", "Bert", f"base pretraining masked-lm next-sentence {_COMMON}", causal_lm="BertLMHeadModel"),
     "deberta-v2": _entry("deberta_v2", "DebertaV2", f"base masked-lm {_COMMON}", pretraining="DebertaV2ForMaskedLM"),
     "distilbert": _entry("distilbert", "DistilBert", f"base masked-lm {_COMMON}", pretraining="DistilBertForMaskedLM"),
+    "gemma2": _entry("gemma2", "Gemma2", "base causal-lm sequence-classification token-classification"),
+    "gemma3_text": _entry("gemma3_text", "Gemma3Text", "base sequence-classification", causal_lm="Gemma3ForCausalLM"),
     "gpt2": _entry("gpt2", "GPT2", f"base {_HEADS}", causal_lm="GPT2LMHeadModel", double_heads="GPT2DoubleHeadsModel"),
     "llama": _entry("llama", "Llama", f"base causal-lm {_HEADS}"),
+    "mistral": _entry("mistral", "Mistral", f"base causal-lm {_HEADS}"),
+    "mixtral": _entry("mixtral", "Mixtral", f"base causal-lm {_HEADS}"),
     "electra": _entry("electra", "Electra", f"base pretraining causal-lm masked-lm {_COMMON}"),
     "modernbert": _entry("modernbert", "ModernBert", f"base masked-lm {_COMMON}"),
     "mpnet": _entry("mpnet", "MPNet", f"base masked-lm {_COMMON}"),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "base masked-lm sequence-classification token-classification"),
+    "phi3": _entry("phi3", "Phi3", "base causal-lm sequence-classification token-classification"),
+    "qwen2": _entry("qwen2", "Qwen2", f"base causal-lm {_HEADS}"),
+    "qwen3": _entry("qwen3", "Qwen3", f"base causal-lm {_HEADS}"),
+    "qwen3_moe": _entry("qwen3_moe", "Qwen3Moe", f"base causal-lm {_HEADS}"),
     "roberta": _entry("roberta", "Roberta", _ROBERTA),
     "xlm-roberta": _entry("roberta", "XLMRoberta", _ROBERTA),
     "camembert": _entry("roberta", "Camembert", _ROBERTA),
@@ -62,8 +70,10 @@ MODELS: dict[str, Entry] = {
 # model_type -> the tokenizer class for folders whose tokenizer files name none
 _TOKENIZERS = """
 albert=Albert bart=Bart bert=Bert camembert=Camembert convbert=ConvBert deberta-v2=DebertaV2 distilbert=DistilBert
-electra=Electra gpt2=GPT2 layoutlm=LayoutLM llama=Llama lxmert=Lxmert mobilebert=MobileBert mpnet=MPNet nomic_bert=Bert
-roberta=Roberta squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta xlnet=XLNet
+electra=Electra gemma2=Gemma gemma3_text=Gemma gpt2=GPT2 gpt_neox=GPTNeoX layoutlm=LayoutLM llama=Llama lxmert=Lxmert
+mistral=Llama mixtral=Llama mobilebert=MobileBert mpnet=MPNet nomic_bert=Bert opt=GPT2 phi3=Llama qwen2=Qwen2
+qwen3=Qwen2 qwen3_moe=Qwen2 roberta=Roberta squeezebert=SqueezeBert t5=T5 whisper=Whisper xlm-roberta=XLMRoberta
+xlnet=XLNet
 """
 TOKENIZERS = {pair.partition("=")[0]: f"{pair.partition('=')[2]}Tokenizer" for pair in _TOKENIZERS.split()}
 
@@ -90,8 +100,9 @@ _PUBLIC: dict[str, str] = {
     "TokenClassificationPipeline ZeroShotClassificationPipeline pipeline",
     "sequences": "Packed",
     "cache": "Cache DynamicCache QuantizedCache StaticCache",
+    "streaming": "AsyncTextIteratorStreamer TextIteratorStreamer TextStreamer",
+    "generation_config": "GenerationConfig",
     "constraints": "Constraint DisjunctiveConstraint PhrasalConstraint",
-    "generation_config": "GenerationConfig WatermarkingConfig",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
     "trace": "Trace watch",

@@ -109,7 +109,8 @@ def read_rope(rope: Rope | None, longest: int | None = None, **defaults: Any) ->
     full: dict[str, Any] = {"rope_type": rope.get("type") or "default"}
     full |= {name: value for name, value in defaults.items() if value is not None}
     full |= {name: value for name, value in rope.items() if value is not None and name != "type"}
-    kind = full["rope_type"] = OLD_NAMES.get(full["rope_type"], full["rope_type"])
+    kind = full["rope_type"]
+    kind = full["rope_type"] = OLD_NAMES.get(kind, kind) if isinstance(kind, str) else kind
     if kind not in list(ROPE_TYPES):
         raise ValueError(f"rope_parameters must be of type {' or '.join(ROPE_TYPES)}, got {rope!r:.200}.")
     needs = ("rope_theta", *ROPE_TYPES[kind][1])

@@ -5,6 +5,7 @@ called as ours is and gives the same numbers to the last bit; a packed batch alo
 above each says what it leaves out. Everywhere it is the checks of what torch refuses too, if in other words.
 """
 
+import inspect
 import json
 import re
 import warnings
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 # Left out: the Hub, values given in order, checks of types and sizes, spellings of older versions but torch_dtype.
 # Keys of a file that are no fields become plain attributes. What is saved has all fields, not only those of the file.
+# What was filled in stays when what it follows from is changed.
 
 
 @dataclass(init=False)
@@ -39,13 +41,14 @@ class Config:
     attn_implementation: str = "sdpa"  # or "eager"; not saved
 
     def __init__(self, **given: Any):
-        for f in fields(self):
-            setattr(self, f.name, f.default if f.default_factory is MISSING else f.default_factory())
-        if unknown := given.keys() - vars(self).keys() - type(self).attribute_map.keys() - {"num_labels"}:
+        known = {f.name for f in fields(self)} | type(self).attribute_map.keys() | {"num_labels", "label2id"}
+        if unknown := given.keys() - known:
             raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}.")
         self.update(given)
 
     def update(self, given: dict[str, Any]) -> None:
+        for f in () if vars(self) else fields(self):  # of a new one
+            setattr(self, f.name, f.default if f.default_factory is MISSING else f.default_factory())
         # num_labels makes id2label, which makes label2id; what is given counts more than what is made
         newer = ("layer_types", "rope_parameters", "rope_scaling")  # spellings that count more than older ones
         for name in sorted(given, key=lambda name: (name != "num_labels", name in newer, name)):
@@ -55,7 +58,7 @@ class Config:
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Reads config.json; what it holds beyond the fields is kept."""
-        path, config = Path(folder) / "config.json", cls()
+        path, config = Path(folder) / "config.json", cls.__new__(cls)
         values = json.loads(path.read_text(encoding="utf-8"))
         if (kind := values.pop("model_type", cls.model_type)) != cls.model_type:
             raise ValueError(f"{path} says model_type {kind!r}; {cls.__name__} reads {cls.model_type!r}.")
@@ -71,7 +74,16 @@ class Config:
         if name == "id2label":  # the keys of JSON are texts
             value = {int(i): label for i, label in (value or {0: "LABEL_0", 1: "LABEL_1"}).items()}
             self.label2id = {label: i for i, label in value.items()}
-        super().__setattr__(type(self).attribute_map.get(name, name), value)
+        name = type(self).attribute_map.get(name, name)
+        super().__setattr__(name, value)
+        if name == "rope_theta" and vars(self).get("rope_parameters"):  # one number in two places
+            self.rope_parameters = self.rope_parameters | {name: value}
+        if name == "rope_parameters" and value and hasattr(type(self), "rope_theta"):
+            vars(self)["rope_theta"] = value.get("rope_theta", self.rope_theta)
+
+    def fill(self, name: str, value: Any) -> None:
+        """Gives a field that nobody set the value that follows from others."""
+        setattr(self, name, value if getattr(self, name) is None else getattr(self, name))
 
     @property
     def num_labels(self) -> int:
@@ -102,7 +114,7 @@ class Model(nn.Module):
     renames: ClassVar[tuple[tuple[str, str | None], ...]] = ()  # names of old checkpoints -> names here; None drops
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
-    prepared, together, accepts_packed, main_input_name = "", "", False, "input_ids"
+    prepared, together, outliers, accepts_packed, main_input_name = "", "", "", False, "input_ids"
     gradient_checkpointing = False
 
     def __init__(self, config: Config):
@@ -142,13 +154,14 @@ class Model(nn.Module):
             warnings.warn(f"{folder} lacks {sorted(new)}: they are drawn. Train them before use.", stacklevel=2)
         if strange := [name for name in unused if not family.search(name)]:
             warnings.warn(f"{folder} has {strange}, for which {cls.__name__} has no place.", stacklevel=2)
+        path = Path(folder) / "generation_config.json"
+        vars(model)["generation_config"] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         model.load_state_dict(weights, strict=False, assign=True)
         return model.to(getattr(torch, config.dtype) if config.dtype else next(iter(weights.values())).dtype).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors; a tied parameter is written once."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
         named = self.named_parameters(remove_duplicate=self.config.tie_word_embeddings)
         weights = {name: p.detach().clone(memory_format=torch.contiguous_format) for name, p in named}
         self.config.dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
@@ -156,7 +169,9 @@ class Model(nn.Module):
         # a new file in the old one's place: a model that was loaded from here still reads the old one
         save_file(weights, folder / "new.safetensors", metadata={"format": "pt"})
         (folder / "new.safetensors").replace(folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        told = {"config": self.config.to_dict(), "generation_config": getattr(self, "generation_config", None)}
+        for name in filter(told.get, told):
+            (folder / f"{name}.json").write_text(json.dumps(told[name], indent=2) + "\n", encoding="utf-8")
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -238,7 +253,7 @@ MultipleChoiceModelOutput = LogitsOutput
 NextSentencePredictorOutput = LogitsOutput
 
 
-# Left out: last_token and mean_tokens.
+# Left out: where the sequences of a packed batch begin, as a property.
 
 
 @dataclass(frozen=True)
@@ -271,32 +286,47 @@ def first_token(x: Tensor, mask: Tensor | Packed | None) -> Tensor:
     return x[torch.arange(x.shape[0], device=x.device), mask.ne(0).int().argmax(dim=1).to(x.device)]
 
 
-# Left out: windows, and the kernel for packed batches; a mask keeps their sequences apart instead.
+def last_token(x: Tensor, mask: Tensor | Packed | None) -> Tensor:
+    """[B, C]: the last real token of each sequence of x [B, T, C]."""
+    if isinstance(mask, Packed):
+        return x[0, torch.tensor(mask.lengths).cumsum(0) - 1]
+    if mask is None or mask.dim() != 2:
+        return x[:, -1]
+    T = x.shape[1]
+    last = T - 1 - mask[:, -T:].ne(0).int().flip(1).argmax(dim=1)
+    return x[torch.arange(x.shape[0], device=x.device), last.to(x.device)]
+
+
+# Left out: the kernel for packed batches; a mask keeps their sequences apart instead.
 
 Attend = Callable[..., Tensor]  # what bind_attention returns
 
 
 def bind_attention(
-    kernel: str, *, Q: int, K: int, causal: bool, device: torch.device, mask: Any = None, record: list | None = None
+    kernel: str, *, Q: int, K: int, causal: bool, device: Any, mask: Any = None, past=None, window=None, record=None
 ) -> Attend:
     """The function that layers call: attend(q [B, H, Q, D], k [B, G, K, D], v) -> [B, H, Q, D], G divides H.
 
-    mask: see dense_mask. record: a list that receives each layer's weights [B, H, Q, K]; this takes the eager kernel.
+    mask: see dense_mask. past: tokens before the queries, of which K - Q are left. window: tokens that a token sees to
+    each side, itself included. record: a list that receives each layer's weights [B, H, Q, K]; takes the eager kernel.
     """
     if kernel not in ("sdpa", "eager"):
         raise ValueError(f"attn_implementation must be 'sdpa' or 'eager', got {kernel!r}.")
-    sdpa = kernel == "sdpa" and record is None
-    is_causal = sdpa and causal and mask is None and Q == K > 1  # causal and nothing else: needs no mask
-    seen = None if is_causal else dense_mask(mask, Q, K, causal, device)
+    sdpa, past = kernel == "sdpa" and record is None, K - Q if past is None else past
+    whole = window is None or window >= K
+    is_causal = sdpa and causal and whole and mask is None and Q == K > 1  # causal and nothing else: needs no mask
+    seen = None if is_causal else dense_mask(mask, Q, K, causal, device, past, None if whole else window)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float, dropout=0.0, head_mask: Any = None) -> Tensor:
         """dropout: of attention weights, 0 outside of training; head_mask: [H], what a head's weights are scaled by."""
         heads = None if head_mask is None else head_mask[:, None, None].to(q)
         if sdpa:
-            added = seen.to(q.dtype) if seen is not None and seen.is_floating_point() else seen
+            added, shape = seen.to(q.dtype) if seen is not None and seen.is_floating_point() else seen, q.shape
+            if Q == 1 and not dropout and (added is None or added.dim() < 4 or added.shape[1] == 1):
+                q = q.reshape(shape[0], k.shape[1], -1, shape[3])  # heads that share keys become queries of one
             grouped = q.shape[1] != k.shape[1]
             x = F.scaled_dot_product_attention(q, k, v, added, dropout, is_causal, scale=scale, enable_gqa=grouped)
-            return x if heads is None else x * heads
+            return x.reshape(shape) if heads is None else x.reshape(shape) * heads
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
         scores = q @ k.transpose(-1, -2) * scale
         if seen is not None:
@@ -311,24 +341,29 @@ def bind_attention(
     return attend
 
 
-def dense_mask(mask: Any, Q: int, K: int, causal: bool, device: torch.device) -> Tensor | None:
+def dense_mask(mask: Any, Q: int, K: int, causal: bool, device: Any, past: int, window: Any) -> Tensor | None:
     """Broadcasts to [B, H, Q, K]: bool with True = may be seen, or float to be added; None when all is seen.
 
-    mask: None, [B, K] with 1 = real token, [B, Q, K], Packed, or [B, 1 or H, Q, K], which says everything itself.
+    mask: None, [B, past + Q] with 1 = real token, [B, Q, K], Packed; or [B, 1 or H, Q, K], which says everything.
     """
     if hasattr(mask, "lengths"):
         own = torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(mask.lengths)])
         mask = own[:, None] == own
     elif mask is not None and mask.dim() == 4:
         return mask if mask.is_floating_point() else mask.bool()
+    elif mask is not None and mask.dim() == 2:
+        if mask.shape[1] != past + Q:
+            raise ValueError(f"attention_mask covers {mask.shape[1]} tokens; {past + Q} are attended to.")
+        mask = mask[:, None, None, -K:].bool()
     elif mask is not None:
-        if mask.shape[-1] != K:
-            raise ValueError(f"attention_mask covers {mask.shape[-1]} tokens; {K} are attended to.")
-        mask = (mask[:, None, None] if mask.dim() == 2 else mask[:, None]).bool()
-    if not causal or Q == 1:
+        mask = mask[:, None].bool()
+    if window is None and (not causal or Q == 1):
         return mask
-    past = torch.ones(Q, K, dtype=torch.bool, device=device).tril(K - Q)  # the queries are the last Q of K tokens
-    return past if mask is None else mask & past
+    # how far a key lies before a query; the queries are the last Q of K tokens
+    before = torch.arange(K - Q, K, device=device)[:, None] - torch.arange(K, device=device)
+    near = before.abs() < (window or K)
+    near = near & (before >= 0) if causal else near
+    return near if mask is None else mask & near
 
 
 # Left out: cropping, the tuples of older code; keys and values stand together, by layer.
@@ -337,18 +372,23 @@ def dense_mask(mask: Any, Q: int, K: int, causal: bool, device: torch.device) ->
 class DynamicCache:
     """Grows with every token. `past_key_values` of a forward pass; the same object comes back, longer.
 
-    layers: keys and values [B, G, K, D] of the tokens seen; cross: of an encoder's output, made once.
+    layers: keys and values [B, G, K, D] of the tokens seen, or of those in the window; cross: of an encoder's output,
+    made once.
     """
 
     def __init__(self):
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
         self.cross: dict[int, tuple[Tensor, Tensor]] = {}
+        self.length = 0
 
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values of a layer, with the new ones at the end. Changes the cache."""
+    def append(self, layer: int, k: Tensor, v: Tensor, window: int | None = None) -> tuple[Tensor, Tensor]:
+        """The keys and values of a layer that new tokens see, theirs at the end. Changes the cache."""
+        Q = k.shape[2]
         if layer in self.layers:
             k, v = (torch.cat(parts, dim=2) for parts in zip(self.layers[layer], (k, v), strict=True))
-        self.layers[layer] = k, v
+        K = Q + min(k.shape[2] - Q, k.shape[2] if window is None else window - 1)
+        self.layers[layer] = k, v = k[:, :, -K:], v[:, :, -K:]
+        self.length += Q if layer == min(self.layers) else 0
         return k, v
 
     def once(self, layer: int, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -357,13 +397,20 @@ class DynamicCache:
         return self.cross[layer]
 
     def get_seq_length(self) -> int:
-        return self.layers[0][0].shape[2] if self.layers else 0
+        return self.length
+
+    def key_length(self, Q: int, window: int | None = None) -> int:
+        """How many keys append will give for Q new tokens."""
+        return Q + (self.length if window is None else min(self.length, window - 1))
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Row i becomes what row beam_idx[i] was. Changes the cache."""
         for kept in (self.layers, self.cross):
             for layer, (k, v) in kept.items():
                 kept[layer] = k.index_select(0, beam_idx), v.index_select(0, beam_idx)
+
+
+Cache = DynamicCache
 
 
 def as_cache(past_key_values: DynamicCache | None, wanted: bool) -> DynamicCache | None:
@@ -388,6 +435,7 @@ def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Te
 def activation(name: str) -> Callable[[Tensor], Tensor]:
     """The function that a config's name stands for."""
     known = dict(gelu=F.gelu, gelu_new=partial(F.gelu, approximate="tanh"), relu=F.relu, silu=F.silu, tanh=torch.tanh)
+    known |= dict.fromkeys(("gelu_fast", "gelu_pytorch_tanh"), known["gelu_new"]) | {"linear": nn.Identity()}
     if name not in known:
         raise ValueError(f"The config asks for the activation {name!r}; known are {', '.join(known)}. Add it here.")
     return known[name]
@@ -418,3 +466,70 @@ def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None = Non
         return total / count.clamp(min=1), count
     measure = {"regression": F.mse_loss, "multi_label_classification": F.binary_cross_entropy_with_logits}[problem_type]
     return measure(logits.float(), labels.view(logits.shape).float()), torch.tensor(labels.numel()).to(logits.device)
+
+
+# Left out: beams, drafts, streaming, other rules, padding behind the prompts. Finished rows are computed on.
+
+generation_config: Any = None
+DRAWING = {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
+SETTINGS = DRAWING | dict.fromkeys(
+    ["max_new_tokens", "max_length", "repetition_penalty", "eos_token_id", "pad_token_id"]
+)
+
+
+@torch.no_grad()
+def generate(model: Any, input_ids: Tensor, attention_mask: Tensor | None = None, **settings: Any) -> Tensor:
+    """Writes on after prompts [B, T] that may be padded on the left; returns them and what follows, [B, more].
+
+    settings, before those of generation_config.json: max_new_tokens, or max_length, which counts the prompt, neither:
+    20 new ones; eos_token_id, one or several; pad_token_id; repetition_penalty; do_sample: tokens are drawn, by
+    temperature, top_k (50) and top_p, else the best is taken.
+    """
+    if strange := sorted(settings.keys() - SETTINGS.keys()):
+        raise TypeError(f"generate has no setting {', '.join(strange)}; there are {', '.join(SETTINGS)}.")
+    lengths = {"max_new_tokens", "max_length"}
+    file = model.generation_config or {n: v for n, v in vars(model.config).items() if n in SETTINGS.keys() - lengths}
+    if strange := sorted(n for n, v in file.items() if v and n not in SETTINGS and not re.search("^_|version|^bos", n)):
+        warnings.warn(f"generation_config.json sets {', '.join(strange)}; that is not done here.", stacklevel=2)
+    given = {name: value for name, value in settings.items() if value is not None}
+    late = lengths if given.keys() & lengths else ()  # a length given here counts alone
+    told = SETTINGS | {n: v for n, v in file.items() if v is not None and n not in late} | given
+    (B, T), pad, ends = input_ids.shape, told["pad_token_id"], told["eos_token_id"]
+    last = T + told["max_new_tokens"] if told["max_new_tokens"] else told["max_length"] or T + 20
+    ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=input_ids.device).view(-1)
+    if attention_mask is None and pad is not None and pad not in ends:
+        attention_mask = input_ids.ne(pad).long()
+    mask = None if attention_mask is None or attention_mask.all() else attention_mask
+    if last <= T or (mask is not None and not mask[:, -1].all()):
+        raise ValueError(f"Prompts must end in real tokens, and sooner than after max_length ({last}); they have {T}.")
+    fill = pad if pad is not None else int(ends[0]) if len(ends) else 0
+    few = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    ids, cache, alive = input_ids, DynamicCache(), torch.ones(B, dtype=torch.bool, device=input_ids.device)
+    while ids.shape[1] < last and alive.any():
+        new = ids[:, cache.get_seq_length() :]
+        out = model(new, attention_mask=mask, past_key_values=cache, use_cache=True, **few)
+        scores = choose_from(out.logits[:, -1].float(), ids, mask, told)
+        token = torch.multinomial(scores.softmax(-1), 1)[:, 0] if told["do_sample"] else scores.argmax(-1)
+        ids = torch.cat((ids, torch.where(alive, token, fill)[:, None]), 1)
+        mask = None if mask is None else F.pad(mask, (0, 1), value=1)
+        alive = alive & ~torch.isin(token, ends)
+    return ids
+
+
+def choose_from(scores: Tensor, ids: Tensor, mask: Tensor | None, told: dict[str, Any]) -> Tensor:
+    """The scores [B, V] by which the next token after ids [B, T] is chosen; -inf for what may not be drawn."""
+    for row, one in enumerate(ids) if told["repetition_penalty"] else ():
+        seen, penalty = one if mask is None else one[mask[row].bool()], told["repetition_penalty"]
+        scores[row, seen] = torch.where(scores[row, seen] < 0, scores[row, seen] * penalty, scores[row, seen] / penalty)
+    if not told["do_sample"]:
+        return scores
+    scores = scores / (told["temperature"] or 1.0)
+    if told["top_k"]:
+        worst = scores.topk(min(told["top_k"], scores.shape[1])).values[:, -1:]
+        scores = scores.masked_fill(scores < worst, -torch.inf)
+    if told["top_p"] is not None:  # the fewest best tokens that have so much together
+        rising, tokens = scores.sort(dim=-1, stable=True)
+        out = rising.softmax(-1).cumsum(-1) <= 1 - told["top_p"]
+        out[:, -1] = False
+        scores = scores.masked_fill(out.scatter(1, tokens, out), -torch.inf)
+    return scores

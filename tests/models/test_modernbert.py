@@ -134,9 +134,9 @@ def test_what_is_set_last_counts(file, tmp_path):
         ({"layer_types": ["chunked_attention"] * 22}, "layer_types must be 'full_attention' or 'sliding_attention'"),
         ({"rope_parameters": {"rope_type": "default"}}, "a dictionary for full_attention and sliding_attention"),
         ({"rope_parameters": {"full_attention": 5}}, "a dictionary for full_attention"),
-        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "by default or dynamic, got"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "need a positive factor"),
         ({"rope_parameters": {"full_attention": {"rope_type": "dynamic"}}}, "need a positive factor"),
-        ({"rope_scaling": {"full_attention": {"type": "linear", "factor": 2.0}}}, "by default or dynamic, got"),
+        ({"rope_scaling": {"full_attention": {"type": "linear", "factor": 2.0}}}, "must be of rope_type .default."),
     ],
 )
 def test_wrong_configs_are_errors(fields, message):

@@ -146,7 +146,7 @@ def test_both_spellings_are_read_and_saved_as_they_came(file, tmp_path):
         ({"rotary_emb_base": -1.0}, "need a positive rope_theta"),
         ({"rotary_scaling_factor": 0.0}, "need a positive factor"),
         ({"rotary_scaling_factor": 2.0, "head_dim": 2}, "Heads of size 2 cannot be stretched"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "by default or dynamic, got"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "need a positive factor"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "by default or dynamic, got"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "must turn whole heads"),
         ({"n_embd": 768, "hidden_size": 16}, "n_embd=768 and hidden_size=16 name the same"),

@@ -4,6 +4,7 @@ Weights are drawn from the name of each parameter, so no golden file stores them
 checkpoint.
 """
 
+import copy
 import math
 import re
 import zlib
@@ -79,6 +80,7 @@ class Row:
     extra: tuple[str, ...] = ()  # further inputs; see make_extra
     masked: bool = True  # False: the reference fails with a mask; padding is behind all that a real token sees
     cached: bool = True  # False: what is in a cache hangs on how long the text was by then, in the reference too
+    generates: bool = True  # False: what it writes on is not compared, since the reference is wrong
     labelled: bool = True  # False: compared without targets, where a head then gives something else
 
 
@@ -142,7 +144,96 @@ def rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 50.0} | more}
 
 
+# in the spelling of 2024; two frequencies for four dimensions that are turned
+LONGROPE = {
+    "rope_theta": 50.0,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.1, 1.4], "long_factor": [1.5, 6.0]},
+}
+# windows are smaller than the inputs of six tokens
+GEMMA3 = LLAMA | {"num_hidden_layers": 4, "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 3}
+GEMMA3 |= {"query_pre_attn_scalar": 5}
+# small bounds, so that they bend what they bound
+GEMMA2 = LLAMA | {"head_dim": 6, "sliding_window": 3, "query_pre_attn_scalar": 5, "final_logit_softcapping": 2.0}
+GEMMA2 |= {"attn_logit_softcapping": 1.5}
+EXPERTS = LLAMA | rope("default") | {"num_experts_per_tok": 2}
+MIXTRAL = EXPERTS | {"num_local_experts": 4}
+QWEN3_MOE = EXPERTS | {"num_experts": 4, "moe_intermediate_size": 12, "head_dim": 6, "norm_topk_prob": True}
+ROUTED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
+
 ROWS = (
+    Row("mixtral", "mixtral", MIXTRAL, DECODER_HEADS, "mistralai/Mixtral-8x7B-Instruct-v0.1", decoder=True),
+    Row(
+        "mixtral-routed-window",
+        "mixtral",
+        MIXTRAL
+        | ROUTED
+        | {"sliding_window": 3, "num_local_experts": 3, "router_jitter_noise": 0.1, "head_dim": 6}
+        | {"tie_word_embeddings": True},
+        ("base", "causal-lm"),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
+    Row("qwen3_moe", "qwen3_moe", QWEN3_MOE, DECODER_HEADS, "Qwen/Qwen3-30B-A3B", decoder=True),
+    Row(
+        "qwen3_moe-routed-some-layers",
+        "qwen3_moe",
+        QWEN3_MOE
+        | ROUTED
+        | {"num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [3], "norm_topk_prob": False}
+        | {"attention_bias": True, "use_sliding_window": True, "sliding_window": 3},
+        ("base", "causal-lm"),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
+    Row(
+        "gemma2",
+        "gemma2",
+        GEMMA2 | rope("default"),
+        ("base", "causal-lm", "sequence-classification", "token-classification"),
+        "google/gemma-2-2b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma2-no-caps",
+        "gemma2",
+        GEMMA2
+        | {"attn_logit_softcapping": None, "final_logit_softcapping": None, "tie_word_embeddings": False}
+        | {"num_hidden_layers": 3, "attention_bias": True, "hidden_activation": "gelu", "rope_theta": 50.0},
+        ("causal-lm",),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text",
+        "gemma3_text",
+        GEMMA3 | {"rope_theta": 50.0, "rope_local_base_freq": 10.0},
+        ("base", "causal-lm", "sequence-classification"),
+        "google/gemma-3-1b-it",
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-scaled",
+        "gemma3_text",
+        GEMMA3
+        | {"final_logit_softcapping": 2.0, "tie_word_embeddings": False, "attention_bias": True}
+        | {"layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"]}
+        | {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+            }
+        },
+        ("causal-lm",),
+        "google/gemma-3-4b-it",  # its text model
+        decoder=True,
+    ),
+    Row(
+        "gemma3_text-both-directions",
+        "gemma3_text",
+        GEMMA3 | {"use_bidirectional_attention": True, "sliding_window": 4},
+        ("base", "sequence-classification"),
+        "google/embeddinggemma-300m",
+    ),
     Row(
         "gpt2",
         "gpt2",
@@ -212,7 +303,112 @@ ROWS = (
         "openchat/openchat_8192",
         decoder=True,
         cached=False,
-        unpadded=("base", "causal-lm"),
+        unpadded=("base", "causal-lm", "generate"),
+    ),
+    Row(
+        "mistral",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": 3},
+        DECODER_HEADS,
+        "mistralai/Mistral-7B-v0.1",
+        decoder=True,
+    ),
+    Row(
+        "mistral-no-window",
+        "mistral",
+        LLAMA | rope("default") | {"sliding_window": None, "head_dim": 6, "num_key_value_heads": 1},
+        ("base", "causal-lm"),
+        "mistralai/Mistral-Nemo-Instruct-2407",
+        decoder=True,
+    ),
+    Row("qwen2", "qwen2", LLAMA | rope("default"), DECODER_HEADS, "Qwen/Qwen2.5-7B-Instruct", decoder=True),
+    Row(
+        "qwen2-tied",
+        "qwen2",
+        LLAMA | rope("default") | {"tie_word_embeddings": True, "sliding_window": 3, "max_window_layers": 0},
+        ("causal-lm",),
+        "Qwen/Qwen2.5-0.5B-Instruct",  # whose window is switched off
+        decoder=True,
+    ),
+    Row(
+        "qwen2-window",
+        "qwen2",
+        LLAMA | rope("default") | {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1},
+        ("base", "causal-lm"),
+        "nvidia/Nemotron-Research-Reasoning-Qwen-1.5B",
+        decoder=True,
+    ),
+    Row(
+        "qwen2-yarn",
+        "qwen2",
+        LLAMA | rope("yarn", factor=4.0, original_max_position_embeddings=4),
+        ("causal-lm",),
+        "Qwen/Qwen2.5-7B-Instruct-1M",
+        decoder=True,
+    ),
+    Row(
+        "qwen3",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 8},
+        DECODER_HEADS,
+        "Qwen/Qwen3-8B",
+        decoder=True,
+    ),
+    Row(
+        "qwen3-tied-biases",
+        "qwen3",
+        LLAMA | rope("default") | {"head_dim": 6, "tie_word_embeddings": True, "attention_bias": True},
+        ("causal-lm",),
+        "Qwen/Qwen3-0.6B",  # tied; biases are of models of one's own
+        decoder=True,
+    ),
+    Row(
+        "qwen3-window",
+        "qwen3",
+        LLAMA
+        | rope("default")
+        | {"head_dim": 8, "use_sliding_window": True, "sliding_window": 3, "num_hidden_layers": 3}
+        | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        ("base", "causal-lm"),
+        "none: the kinds of layers of the reference code",
+        decoder=True,
+    ),
+    Row(
+        "phi3",
+        "phi3",
+        LLAMA | rope("default") | {"num_key_value_heads": 4, "sliding_window": 3},
+        DECODER_HEADS[:-1],
+        "microsoft/Phi-3-mini-4k-instruct",
+        decoder=True,
+    ),
+    Row(
+        "phi3-longrope-short",
+        "phi3",
+        LLAMA | LONGROPE | {"max_position_embeddings": 48, "original_max_position_embeddings": 12},
+        ("base", "causal-lm"),
+        "microsoft/Phi-3-mini-128k-instruct",
+        decoder=True,
+    ),
+    Row(
+        "phi3-longrope-long",
+        "phi3",
+        LLAMA | LONGROPE | {"max_position_embeddings": 48, "original_max_position_embeddings": 4},
+        ("base", "causal-lm"),
+        "microsoft/Phi-3.5-mini-instruct",
+        decoder=True,
+        cached=False,  # keys of the first tokens were turned by the short factors
+        unpadded=("base", "causal-lm"),  # the reference goes by the longest of a batch
+    ),
+    Row(
+        "phi3-partial-tied",
+        "phi3",
+        LLAMA
+        | LONGROPE
+        | {"hidden_size": 32, "partial_rotary_factor": 0.5, "tie_word_embeddings": True}
+        | {"max_position_embeddings": 48, "original_max_position_embeddings": 12, "sliding_window": 262_144},
+        ("causal-lm",),
+        "microsoft/Phi-4-mini-instruct",
+        decoder=True,
     ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
     Row(
@@ -279,6 +475,7 @@ ROWS = (
         ("causal-lm", "sequence-classification"),
         "FacebookAI/roberta-base-openai-detector",
         decoder=True,
+        generates=False,  # the reference counts positions from 0 then, not from pad_token_id + 1
     ),
     Row("albert", "albert", ALBERT, ALBERT_HEADS, "albert/albert-base-v2"),
     Row(
@@ -502,7 +699,7 @@ ROWS = (
 
 def config_for(row: Row, head: str) -> dict[str, Any]:
     """An answer has a first and a last token, sentences are in order or not; the reference wants it said."""
-    return row.config | ({"num_labels": 2} if head in ("question-answering", "pretraining") else {})
+    return copy.deepcopy(row.config) | ({"num_labels": 2} if head in ("question-answering", "pretraining") else {})
 
 
 CASES = [(row, head) for row in ROWS for head in row.heads]
@@ -660,12 +857,12 @@ GENERATIONS: dict[str, dict[str, Any]] = {
     "sample": {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.9},
     "beams": {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.5},
 }
-GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and not row.cross]
+GENERATED = [row for row in ROWS if row.decoder and "causal-lm" in row.heads and row.generates and not row.cross]
 
 
 def make_prompts(row: Row) -> dict[str, torch.Tensor]:
     """A batch of prompts, padded on the left."""
-    inputs = turn(make_inputs(row, "base"))
+    inputs = turn(make_inputs(row, "generate"))
     return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 
@@ -679,6 +876,9 @@ def flatten_outputs(out: Any) -> dict[str, torch.Tensor]:
             for i, one in enumerate(value):
                 pair = isinstance(one, tuple)
                 flat |= {f"{name}.{i}.{j}": x for j, x in enumerate(one)} if pair else {f"{name}.{i}": one}
+        elif name == "router_logits":  # [B T, E]
+            first = out[0] if out[0].dim() == 3 else out.logits
+            flat |= {f"{name}.{i}": one.view(*first.shape[:2], -1) for i, one in enumerate(value)}
     flat = {name: x.transpose(0, 1) if name.startswith("mems") else x for name, x in flat.items()}  # [B, M, C]
     return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in flat.items()}
 

@@ -174,8 +174,8 @@ class AlbertTransformer(nn.Module):
         self.albert_layer_groups = nn.ModuleList(AlbertLayerGroup(config) for _ in range(config.num_hidden_groups))
         self.layers = config.num_hidden_layers
 
-    def forward(self, x: Tensor, this: Pass, checkpointing: bool = False) -> tuple[Tensor, ...]:
-        """Tensors [B, T, C]: the mapped embeddings, then the output of every layer, inner ones too."""
+    def forward(self, x: Tensor, this: Pass, keep: bool, checkpointing: bool = False) -> tuple[Tensor, ...]:
+        """Tensors [B, T, C]: the mapped embeddings, then every layer's output, inner ones too; or the last alone."""
         x = project(x, self.embedding_hidden_mapping_in)[0]
         hidden_states = (x,)
         groups = len(self.albert_layer_groups)
@@ -186,7 +186,7 @@ class AlbertTransformer(nn.Module):
                     x = cast(Tensor, checkpoint(layer, x, this, depth, use_reentrant=False))
                 else:
                     x = layer(x, this, depth)
-                hidden_states += (x,)
+                hidden_states = (*hidden_states, x) if keep else (x,)
         return hidden_states
 
 
@@ -282,11 +282,10 @@ class AlbertModel(AlbertPreTrainedModel):
 
         attend = bind_attention(kernel, Q=T, K=T, causal=False, mask=attention_mask, device=device, record=attentions)
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
-        hidden_states = self.encoder(
-            x, Pass(attend, head_mask), checkpointing=self.gradient_checkpointing and self.training
-        )
-        x = hidden_states[-1]
         states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        checkpointing = self.gradient_checkpointing and self.training
+        hidden_states = self.encoder(x, Pass(attend, head_mask), states, checkpointing)
+        x = hidden_states[-1]
         pooled = None if self.pooler is None else torch.tanh(self.pooler(first_token(x, attention_mask)))
         return BaseModelOutputWithPooling(
             last_hidden_state=x,

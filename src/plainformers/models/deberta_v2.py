@@ -346,15 +346,15 @@ class DebertaV2Encoder(nn.Module):
         return weight if self.LayerNorm is None else self.LayerNorm(weight), rows
 
     def forward(
-        self, x: Tensor, this: Pass, mask: Tensor | Packed | None, checkpointing: bool = False
+        self, x: Tensor, this: Pass, mask: Tensor | Packed | None, keep: bool, checkpointing: bool = False
     ) -> tuple[Tensor, ...]:
-        """L + 1 tensors [B, T, C]: the input, then the output of every layer."""
+        """L + 1 tensors [B, T, C]: the input, then the output of every layer; unless keep, the last alone."""
         hidden_states = (x,)
         for i, layer in enumerate(self.layer):
             x = cast(Tensor, checkpoint(layer, x, this, use_reentrant=False)) if checkpointing else layer(x, this)
             if i == 0 and self.conv is not None:
                 x = self.conv(hidden_states[0], x, mask)
-            hidden_states += (x,)
+            hidden_states = (*hidden_states, x) if keep else (x,)
         return hidden_states
 
 
@@ -485,8 +485,8 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
         this = Pass(attend, *self.encoder.positions(T, longest))
         checkpointing = self.gradient_checkpointing and self.training
-        hidden_states = self.encoder(x, this, attention_mask, checkpointing=checkpointing)
         states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden_states = self.encoder(x, this, attention_mask, states, checkpointing)
         return BaseModelOutput(
             last_hidden_state=hidden_states[-1],
             hidden_states=hidden_states if states else None,

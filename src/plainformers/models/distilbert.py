@@ -137,14 +137,14 @@ class Transformer(nn.Module):
         self.layer = nn.ModuleList(TransformerBlock(config, i) for i in range(config.n_layers))
 
     def forward(
-        self, x: Tensor, attend: Attend, head_mask: Tensor | None, checkpointing: bool = False
+        self, x: Tensor, attend: Attend, head_mask: Tensor | None, keep: bool, checkpointing: bool = False
     ) -> tuple[Tensor, ...]:
-        """L + 1 tensors [B, T, C]: the input, then the output of every layer."""
+        """L + 1 tensors [B, T, C]: the input, then the output of every layer; unless keep, the last alone."""
         hidden_states = (x,)
         for layer in self.layer:
             inputs = (x, attend, head_mask)
             x = cast(Tensor, checkpoint(layer, *inputs, use_reentrant=False)) if checkpointing else layer(*inputs)
-            hidden_states += (x,)
+            hidden_states = (*hidden_states, x) if keep else (x,)
         return hidden_states
 
 
@@ -218,8 +218,9 @@ class DistilBertModel(DistilBertPreTrainedModel):
             config.attn_implementation, Q=T, K=T, causal=False, mask=attention_mask, device=device, record=attentions
         )
         x = self.embeddings(input_ids, position_ids, inputs_embeds)
-        hidden_states = self.transformer(x, attend, head_mask, self.gradient_checkpointing and self.training)
         states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        checkpointing = self.gradient_checkpointing and self.training
+        hidden_states = self.transformer(x, attend, head_mask, states, checkpointing)
         return BaseModelOutput(
             last_hidden_state=hidden_states[-1],
             hidden_states=hidden_states if states else None,

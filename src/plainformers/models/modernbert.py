@@ -312,14 +312,14 @@ class ModernBertModel(ModernBertPreTrainedModel):
             D = config.hidden_size // config.num_attention_heads
             rotary[kind] = make_rotary(config.rope_parameters[kind], D, position_ids, attention_mask, x.dtype)
         this = Pass(attend, rotary)
+        states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         hidden_states = (x,)
         for layer in self.layers:
             again = self.gradient_checkpointing and self.training
             x = cast(Tensor, checkpoint(layer, x, this, use_reentrant=False)) if again else layer(x, this)
-            hidden_states += (x,)
+            hidden_states = (*hidden_states, x) if states else (x,)
         x = self.final_norm(x)
         hidden_states = (*hidden_states[:-1], x)
-        states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         return BaseModelOutput(
             last_hidden_state=x,
             hidden_states=hidden_states if states else None,

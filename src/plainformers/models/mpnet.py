@@ -193,12 +193,12 @@ class MPNetEncoder(nn.Module):
         weight = self.relative_attention_bias.weight
         return self.relative_attention_bias(distance_buckets(T, len(weight), weight.device)).permute(2, 0, 1)[None]
 
-    def forward(self, x: Tensor, this: Pass, checkpointing: bool = False) -> tuple[Tensor, ...]:
-        """L + 1 tensors [B, T, C]: the input, then the output of every layer."""
+    def forward(self, x: Tensor, this: Pass, keep: bool, checkpointing: bool = False) -> tuple[Tensor, ...]:
+        """L + 1 tensors [B, T, C]: the input, then the output of every layer; unless keep, the last alone."""
         hidden_states = (x,)
         for layer in self.layer:
             x = cast(Tensor, checkpoint(layer, x, this, use_reentrant=False)) if checkpointing else layer(x, this)
-            hidden_states += (x,)
+            hidden_states = (*hidden_states, x) if keep else (x,)
         return hidden_states
 
 
@@ -306,9 +306,9 @@ class MPNetModel(MPNetPreTrainedModel):
         longest = max(attention_mask.lengths) if isinstance(attention_mask, Packed) else T
         x = self.embeddings(input_ids, position_ids, inputs_embeds)
         this = Pass(attend, self.encoder.bias(longest), head_mask)
-        hidden_states = self.encoder(x, this, checkpointing=self.gradient_checkpointing and self.training)
-        x = hidden_states[-1]
         states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden_states = self.encoder(x, this, states, self.gradient_checkpointing and self.training)
+        x = hidden_states[-1]
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
             pooler_output=None if self.pooler is None else self.pooler(first_token(x, attention_mask)),

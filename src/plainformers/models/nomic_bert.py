@@ -133,9 +133,9 @@ class NomicBertConfig(Config):
         if self.rope_parameters is None and self.rotary_scaling_factor is not None:
             rope |= {"rope_type": "dynamic", "factor": self.rotary_scaling_factor}
         rope = read_rope(self.rope_parameters or {}, **rope)
-        if rope["rope_type"] == "default":
-            del rope["original_max_position_embeddings"]
-        elif self.head_size < 4:
+        if rope["rope_type"] not in ("default", "dynamic") or "partial_rotary_factor" in rope:
+            raise ValueError(f"rope_parameters must turn whole heads, by default or dynamic, got {rope!r:.200}.")
+        if rope["rope_type"] == "dynamic" and self.head_size < 4:
             raise ValueError(f"Heads of size {self.head_size} cannot be stretched: leave out rotary_scaling_factor.")
         super().__setattr__("rope_parameters", rope)
         super().__setattr__("rotary_emb_base", rope["rope_theta"])
@@ -225,12 +225,12 @@ class NomicBertEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(NomicBertLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor, this: Pass, checkpointing: bool = False) -> tuple[Tensor, ...]:
-        """L + 1 tensors [B, T, C]: the input, then the output of every layer."""
+    def forward(self, x: Tensor, this: Pass, keep: bool, checkpointing: bool = False) -> tuple[Tensor, ...]:
+        """L + 1 tensors [B, T, C]: the input, then the output of every layer; unless keep, the last alone."""
         hidden_states = (x,)
         for layer in self.layers:
             x = cast(Tensor, checkpoint(layer, x, this, use_reentrant=False)) if checkpointing else layer(x, this)
-            hidden_states += (x,)
+            hidden_states = (*hidden_states, x) if keep else (x,)
         return hidden_states
 
 
@@ -345,9 +345,9 @@ class NomicBertModel(NomicBertPreTrainedModel):
         assert config.rope_parameters is not None  # validate() has filled it
         rotary = make_rotary(config.rope_parameters, config.head_size, position_ids, attention_mask, x.dtype)
         this = Pass(attend, rotary)
-        hidden_states = self.encoder(x, this, checkpointing=self.gradient_checkpointing and self.training)
-        x = hidden_states[-1]
         states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden_states = self.encoder(x, this, states, self.gradient_checkpointing and self.training)
+        x = hidden_states[-1]
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
             pooler_output=None if self.pooler is None else self.pooler(first_token(x, attention_mask)),

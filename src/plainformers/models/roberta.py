@@ -24,6 +24,7 @@ from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..cache import DynamicCache, as_cache
 from ..config import Config
+from ..generation import generate, generation_config
 from ..linear import activate, project
 from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
 from ..model import Model
@@ -234,12 +235,12 @@ class RobertaEncoder(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(RobertaLayer(config, i) for i in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor, this: Pass, checkpointing: bool = False) -> tuple[Tensor, ...]:
-        """L + 1 tensors [B, T, C]: the input, then the output of every layer."""
+    def forward(self, x: Tensor, this: Pass, keep: bool, checkpointing: bool = False) -> tuple[Tensor, ...]:
+        """L + 1 tensors [B, T, C]: the input, then the output of every layer; unless keep, the last alone."""
         hidden_states = (x,)
         for layer in self.layer:
             x = cast(Tensor, checkpoint(layer, x, this, use_reentrant=False)) if checkpointing else layer(x, this)
-            hidden_states += (x,)
+            hidden_states = (*hidden_states, x) if keep else (x,)
         return hidden_states
 
 
@@ -367,9 +368,9 @@ class RobertaModel(RobertaPreTrainedModel):
 
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
         this = Pass(attend, head_mask, cache, encoder_hidden_states, cross_attend)
-        hidden_states = self.encoder(x, this, checkpointing=self.gradient_checkpointing and self.training)
-        x = hidden_states[-1]
         states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden_states = self.encoder(x, this, states, self.gradient_checkpointing and self.training)
+        x = hidden_states[-1]
         return BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=x,
             pooler_output=None if self.pooler is None else self.pooler(first_token(x, attention_mask)),
@@ -384,6 +385,7 @@ class RobertaForCausalLM(RobertaPreTrainedModel):
     """RoBERTa as a decoder: config.is_decoder makes it causal."""
 
     tied = {"lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight"}
+    generate, generation_config = generate, generation_config
 
     def __init__(self, config: RobertaConfig):
         super().__init__(config)

@@ -508,6 +508,7 @@ class XLNetModel(XLNetPreTrainedModel):
         this = self.bind(
             x, M, mask, perm_mask, target_mapping, token_type_ids, head_mask, attentions=(attentions, elsewhere)
         )
+        states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         hidden_states, memories = (x,) if g is None else (x, g), ()
         for i, layer in enumerate(self.layer):
             memory = None if mems is None else mems[i].transpose(0, 1).to(x)
@@ -516,8 +517,8 @@ class XLNetModel(XLNetPreTrainedModel):
                 x, g = cast(tuple, checkpoint(layer, x, g, memory, this, use_reentrant=False))
             else:
                 x, g = layer(x, g, memory, this)
-            hidden_states += (x,) if g is None else (x, g)
-        states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+            made = (x,) if g is None else (x, g)
+            hidden_states = (*hidden_states, *made) if states else made
         if elsewhere and this.sighted is not None:
             elsewhere = [weights * this.sighted for weights in elsewhere]
         both = attentions if g is None or not record else zip(attentions or (), elsewhere or (), strict=True)

@@ -99,8 +99,8 @@ def pipeline(
     task: one of TASKS or TASK_ALIASES; None is found from the model's class. model: a folder, a repository or built-in
     name, or a Model; None is the task's default. tokenizer: the same; None is the model's. config: a Config or a name.
     device: "cpu", "cuda", "cuda:1", a number of a GPU, -1 for the CPU; None is a GPU where there is one. device_map:
-    another spelling of it. dtype (torch_dtype): see Model.from_pretrained. quantization: "int8" rounds the weights of
-    the blocks, see Model.prepare. compile: the model goes through torch.compile, in batches that are padded; the first
+    another spelling of it. dtype (torch_dtype): see Model.from_pretrained. quantization: "int8" or "int4" rounds
+    the weights, see Model.prepare. compile: the model goes through torch.compile, in batches that are padded; the first
     calls take long. revision, token: where files come from.
     model_kwargs: further arguments of from_pretrained. batch_size: inputs that go through the model together; None is
     by their lengths. arguments: those of a call, as its new defaults. num_workers, use_fast, framework and

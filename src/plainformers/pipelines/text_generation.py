@@ -11,6 +11,7 @@ from ..cache import DynamicCache
 from ..encoding import BatchEncoding
 from ..generation import generate, stream
 from ..generation_config import GenerationConfig
+from ..model import Model
 from .base import Pipeline, Rows, the_input
 
 # where neither the call nor the model says otherwise; what guides sampling counts only when there is some
@@ -30,12 +31,11 @@ class TextGenerationPipeline(Pipeline):
     """
 
     task = "text-generation"
-    model_ending = ""
+    model_ending = "ForCausalLM"
 
-    def __init__(self, model: Any, *arguments: Any, **keywords: Any):
-        super().__init__(model, *arguments, **keywords)
-        if not model.can_generate():
-            raise ValueError(f"TextGenerationPipeline needs a model …ForCausalLM, which {type(model).__name__} is not.")
+    @classmethod
+    def takes(cls, model: Model) -> bool:
+        return model.can_generate()
 
     # ---- The steps
 
@@ -196,20 +196,22 @@ class TextGenerationPipeline(Pipeline):
 
     @classmethod
     def call_arguments(cls) -> frozenset[str]:
-        own = super().call_arguments() | {"stop_sequence", "max_length"}
+        own = super().call_arguments() | {"stop_sequence", "return_tensors"}
         return own | GenerationConfig.names() | OF_GENERATE
 
     def checked(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = super().checked(arguments)
         if "stop_sequence" in given:
             given["stop_strings"] = given.pop("stop_sequence")
-        fields = {n: v for n, v in given.items() if n in GenerationConfig.names()}
-        GenerationConfig(**fields)  # raises before hours of work
+        options = self.options(self.__dict__.get("defaults", {}) | given)
+        GenerationConfig(**{n: v for n, v in options.items() if n in GenerationConfig.names()})  # before hours of work
         return given
 
     def steps_of(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         own = self.keywords_of("preprocess")
         before, after = super().steps_of(arguments)
+        if "return_tensors" in before:  # of the answers, not of the prompts
+            after["return_tensors"] = before.pop("return_tensors")
         options = {n: before.pop(n) for n in list(before) if n not in own}
         return before | {"options": options}, after
 
