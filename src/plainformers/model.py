@@ -71,6 +71,7 @@ class Model(nn.Module):
     _prepared = False
     quantization: str | None = None  # "int8", "int4": what the weights of the prepared layers are rounded to
     _inner = False  # part of a larger model, which reads its outputs by name
+    compute_transition_scores = staticmethod(transition_scores)
 
     def __init__(self, config: Config):
         if not isinstance(config, Config):
@@ -326,11 +327,8 @@ class Model(nn.Module):
     def _may_be_new(cls) -> tuple[str, ...]:
         """may_be_new; in a class of a user's own, everything that he puts on top of the base model, too."""
         ours = cls.__module__.startswith("plainformers.")
-        return (
-            cls.may_be_new
-            if ours or not cls.base_model_prefix
-            else (*cls.may_be_new, rf"^(?!{cls.base_model_prefix}\.)")
-        )
+        heads = () if ours or not cls.base_model_prefix else (rf"^(?!{cls.base_model_prefix}\.)",)
+        return (*cls.may_be_new, *heads)
 
     def _draw(self, names: list[str], dtype_of: Callable, device: torch.device) -> None:
         """Draws the named parameters and leaves all others as they are."""
@@ -514,8 +512,6 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         return next((p.device for p in self._weights()), torch.device("cpu"))
 
-    compute_transition_scores = staticmethod(transition_scores)
-
     @property
     def dtype(self) -> torch.dtype:
         return next((p.dtype for p in self._weights() if p.is_floating_point()), torch.float32)
@@ -529,9 +525,8 @@ class Model(nn.Module):
         return {"input_ids": torch.tensor([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], device=self.device)}
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        embeddings = (
-            {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
-        )
+        looked_at = self.modules() if exclude_embeddings else ()
+        embeddings = {id(m.weight) for m in looked_at if isinstance(m, nn.Embedding)}
         prepared = prepared_sizes(self)[1 if only_trainable else 0]
         others = (p for p in self._weights() if id(p) not in embeddings and (p.requires_grad or not only_trainable))
         return prepared + sum(p.numel() for p in others)
