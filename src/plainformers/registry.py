@@ -50,6 +50,7 @@ MODELS: dict[str, Entry] = {
     "gemma2": _entry("gemma2", "Gemma2", "base causal-lm sequence-classification token-classification"),
     "gemma3_text": _entry("gemma3_text", "Gemma3Text", "base sequence-classification", causal_lm="Gemma3ForCausalLM"),
     "gpt2": _entry("gpt2", "GPT2", f"base {_HEADS}", causal_lm="GPT2LMHeadModel", double_heads="GPT2DoubleHeadsModel"),
+    "gpt_neox": _entry("gpt_neox", "GPTNeoX", f"base causal-lm {_HEADS}"),
     "llama": _entry("llama", "Llama", f"base causal-lm {_HEADS}"),
     "mistral": _entry("mistral", "Mistral", f"base causal-lm {_HEADS}"),
     "electra": _entry("electra", "Electra", f"base pretraining causal-lm masked-lm {_COMMON}"),

@@ -26,6 +26,7 @@ PREFIXES = (
     "deberta",
     "model",
     "nomic_bert",
+    "gpt_neox",
     r"transformer(?!\.layer\.\d+\.(attention|sa_layer_norm|ffn|output_layer_norm)\.)",  # not DistilBERT's
 )
 NORMS = r"(LayerNorm|[Ll]ayer_norm|norm\d?|emb_ln|ln_\w+)\.weight$"
@@ -155,6 +156,8 @@ GEMMA3 |= {"query_pre_attn_scalar": 5}
 # small bounds, so that they bend what they bound
 GEMMA2 = LLAMA | {"head_dim": 6, "sliding_window": 3, "query_pre_attn_scalar": 5, "final_logit_softcapping": 2.0}
 GEMMA2 |= {"attn_logit_softcapping": 1.5}
+GPT_NEOX = {k: v for k, v in LLAMA.items() if k not in ("num_key_value_heads", "rms_norm_eps")}
+GPT_NEOX |= {"hidden_size": 32, "num_attention_heads": 2, "layer_norm_eps": 1e-3}
 
 ROWS = (
     Row(
@@ -380,6 +383,31 @@ ROWS = (
         | {"max_position_embeddings": 48, "original_max_position_embeddings": 12, "sliding_window": 262_144},
         ("causal-lm",),
         "microsoft/Phi-4-mini-instruct",
+        decoder=True,
+    ),
+    Row(
+        "gpt_neox",
+        "gpt_neox",
+        GPT_NEOX | {"rotary_pct": 0.25, "rotary_emb_base": 50, "hidden_act": "gelu_fast"},
+        DECODER_HEADS,
+        "EleutherAI/gpt-neox-20b",
+        decoder=True,
+    ),
+    Row(
+        "gpt_neox-in-turn",
+        "gpt_neox",
+        GPT_NEOX
+        | {"rotary_pct": 1.0, "use_parallel_residual": False, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        ("base", "causal-lm"),
+        "togethercomputer/RedPajama-INCITE-Base-3B-v1",  # the order; the scaling is of models of one's own
+        decoder=True,
+    ),
+    Row(
+        "gpt_neox-tied-no-biases",
+        "gpt_neox",
+        GPT_NEOX | {"tie_word_embeddings": True, "attention_bias": False} | rope("default", partial_rotary_factor=0.5),
+        ("causal-lm",),
+        "none: attention_bias of the reference code",
         decoder=True,
     ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
