@@ -114,6 +114,15 @@ from .models.gpt2 import (
     GPT2Model as GPT2Model,
     GPT2PreTrainedModel as GPT2PreTrainedModel,
 )
+from .models.gpt_neox import (
+    GPTNeoXConfig as GPTNeoXConfig,
+    GPTNeoXForCausalLM as GPTNeoXForCausalLM,
+    GPTNeoXForQuestionAnswering as GPTNeoXForQuestionAnswering,
+    GPTNeoXForSequenceClassification as GPTNeoXForSequenceClassification,
+    GPTNeoXForTokenClassification as GPTNeoXForTokenClassification,
+    GPTNeoXModel as GPTNeoXModel,
+    GPTNeoXPreTrainedModel as GPTNeoXPreTrainedModel,
+)
 from .models.gpt_oss import (
     GptOssConfig as GptOssConfig,
     GptOssForCausalLM as GptOssForCausalLM,

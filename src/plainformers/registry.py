@@ -51,6 +51,7 @@ MODELS: dict[str, Entry] = {
     "gemma3_text": _entry("gemma3_text", "Gemma3Text", "base sequence-classification", causal_lm="Gemma3ForCausalLM"),
     "gpt2": _entry("gpt2", "GPT2", f"base {_HEADS}", causal_lm="GPT2LMHeadModel", double_heads="GPT2DoubleHeadsModel"),
     "gpt_oss": _entry("gpt_oss", "GptOss", "base causal-lm sequence-classification token-classification"),
+    "gpt_neox": _entry("gpt_neox", "GPTNeoX", f"base causal-lm {_HEADS}"),
     "llama": _entry("llama", "Llama", f"base causal-lm {_HEADS}"),
     "mistral": _entry("mistral", "Mistral", f"base causal-lm {_HEADS}"),
     "mixtral": _entry("mixtral", "Mixtral", f"base causal-lm {_HEADS}"),

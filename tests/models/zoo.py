@@ -26,6 +26,7 @@ PREFIXES = (
     "deberta",
     "model",
     "nomic_bert",
+    "gpt_neox",
     r"transformer(?!\.layer\.\d+\.(attention|sa_layer_norm|ffn|output_layer_norm)\.)",  # not DistilBERT's
 )
 NORMS = r"(LayerNorm|[Ll]ayer_norm|norm\d?|emb_ln|ln_\w+)\.weight$"
@@ -161,6 +162,8 @@ QWEN3_MOE = EXPERTS | {"num_experts": 4, "moe_intermediate_size": 12, "head_dim"
 GPT_OSS = LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 6, "sliding_window": 3}
 GPT_OSS |= rope("yarn", factor=4.0, original_max_position_embeddings=4, beta_fast=2.0, beta_slow=1.0, truncate=False)
 ROUTED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
+GPT_NEOX = {k: v for k, v in LLAMA.items() if k not in ("num_key_value_heads", "rms_norm_eps")}
+GPT_NEOX |= {"hidden_size": 32, "num_attention_heads": 2, "layer_norm_eps": 1e-3}
 
 ROWS = (
     Row(
@@ -429,6 +432,31 @@ ROWS = (
         | {"max_position_embeddings": 48, "original_max_position_embeddings": 12, "sliding_window": 262_144},
         ("causal-lm",),
         "microsoft/Phi-4-mini-instruct",
+        decoder=True,
+    ),
+    Row(
+        "gpt_neox",
+        "gpt_neox",
+        GPT_NEOX | {"rotary_pct": 0.25, "rotary_emb_base": 50, "hidden_act": "gelu_fast"},
+        DECODER_HEADS,
+        "EleutherAI/gpt-neox-20b",
+        decoder=True,
+    ),
+    Row(
+        "gpt_neox-in-turn",
+        "gpt_neox",
+        GPT_NEOX
+        | {"rotary_pct": 1.0, "use_parallel_residual": False, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        ("base", "causal-lm"),
+        "togethercomputer/RedPajama-INCITE-Base-3B-v1",  # the order; the scaling is of models of one's own
+        decoder=True,
+    ),
+    Row(
+        "gpt_neox-tied-no-biases",
+        "gpt_neox",
+        GPT_NEOX | {"tie_word_embeddings": True, "attention_bias": False} | rope("default", partial_rotary_factor=0.5),
+        ("causal-lm",),
+        "none: attention_bias of the reference code",
         decoder=True,
     ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
