@@ -526,7 +526,7 @@ WRONG = {
     "layer": ({"dola_layers": "middle"}, ValueError, "'low', 'high' or a list of layers from 0 to 3, got 'middle'"),
     "cache": ({"cache_implementation": "paged"}, ValueError, "cache_implementation must be"),
     "weight": ({"prompt_lookup_num_tokens": 2, "assistant_ensemble_weight": 0.5}, ValueError, "prompt lookup has none"),
-    "empty phrase": ({"num_beams": 2, "force_words_ids": [[]]}, ValueError, "lists of token ids, none of them empty"),
+    "empty phrase": ({"num_beams": 2, "force_words_ids": [[]]}, ValueError, "force_words_ids must name sequences"),
     "phrase": ({"num_beams": 2, "force_words_ids": [[61]]}, ValueError, "asks for token 61; the last is 60"),
     "phrases": ({"num_beams": 2, "force_words_ids": [[[7], [7, 8]]]}, ValueError, "be the beginning of another"),
     "no constraint": ({"num_beams": 2, "constraints": ["words"]}, TypeError, "PhrasalConstraint.*got 'words'"),
