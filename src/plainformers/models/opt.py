@@ -1,4 +1,4 @@
-"""OPT and Galactica: a decoder that learns a vector for each position; norms stand before its parts, at 350M behind them.
+"""OPT and Galactica: a decoder that learns a vector for each position, with norms before its parts (at 350M behind).
 
 Paper: Zhang et al., 2022, https://arxiv.org/abs/2205.01068; Galactica: https://arxiv.org/abs/2211.09085
 Reference code: https://github.com/facebookresearch/metaseq
