@@ -186,6 +186,14 @@ from .models.nomic_bert import (
     NomicBertModel as NomicBertModel,
     NomicBertPreTrainedModel as NomicBertPreTrainedModel,
 )
+from .models.opt import (
+    OPTConfig as OPTConfig,
+    OPTForCausalLM as OPTForCausalLM,
+    OPTForQuestionAnswering as OPTForQuestionAnswering,
+    OPTForSequenceClassification as OPTForSequenceClassification,
+    OPTModel as OPTModel,
+    OPTPreTrainedModel as OPTPreTrainedModel,
+)
 from .models.phi3 import (
     Phi3Config as Phi3Config,
     Phi3ForCausalLM as Phi3ForCausalLM,

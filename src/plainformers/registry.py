@@ -59,6 +59,7 @@ MODELS: dict[str, Entry] = {
     "modernbert": _entry("modernbert", "ModernBert", f"base masked-lm {_COMMON}"),
     "mpnet": _entry("mpnet", "MPNet", f"base masked-lm {_COMMON}"),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "base masked-lm sequence-classification token-classification"),
+    "opt": _entry("opt", "OPT", "base causal-lm sequence-classification question-answering"),
     "phi3": _entry("phi3", "Phi3", "base causal-lm sequence-classification token-classification"),
     "qwen2": _entry("qwen2", "Qwen2", f"base causal-lm {_HEADS}"),
     "qwen3": _entry("qwen3", "Qwen3", f"base causal-lm {_HEADS}"),

@@ -164,6 +164,9 @@ GPT_OSS |= rope("yarn", factor=4.0, original_max_position_embeddings=4, beta_fas
 ROUTED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
 GPT_NEOX = {k: v for k, v in LLAMA.items() if k not in ("num_key_value_heads", "rms_norm_eps")}
 GPT_NEOX |= {"hidden_size": 32, "num_attention_heads": 2, "layer_norm_eps": 1e-3}
+OPT = {"vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 24}
+OPT |= {"max_position_embeddings": 12, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 2, "num_labels": 3}
+OPT_HEADS = ("base", "causal-lm", "sequence-classification", "question-answering")
 
 ROWS = (
     Row(
@@ -457,6 +460,35 @@ ROWS = (
         GPT_NEOX | {"tie_word_embeddings": True, "attention_bias": False} | rope("default", partial_rotary_factor=0.5),
         ("causal-lm",),
         "none: attention_bias of the reference code",
+        decoder=True,
+    ),
+    # answers stand among all tokens, and padding has the position -1 in the reference
+    Row("opt", "opt", OPT, OPT_HEADS, "facebook/opt-125m", decoder=True, unpadded=("question-answering",)),
+    Row(
+        "opt-norms-behind",
+        "opt",
+        OPT | {"do_layer_norm_before": False, "word_embed_proj_dim": 10},
+        OPT_HEADS,
+        "facebook/opt-350m",
+        decoder=True,
+        unpadded=("question-answering",),
+    ),
+    Row(
+        "opt-galactica",
+        "opt",
+        OPT
+        | {"activation_function": "gelu", "enable_bias": False, "layer_norm_elementwise_affine": False}
+        | {"tie_word_embeddings": False},
+        ("base", "causal-lm"),
+        "facebook/galactica-125m",  # but for the head of its own
+        decoder=True,
+    ),
+    Row(
+        "opt-no-last-norm",
+        "opt",
+        OPT | {"_remove_final_layer_norm": True},
+        ("causal-lm",),
+        "none: for checkpoints of before Transformers 4.20.1",
         decoder=True,
     ),
     Row("bert", "bert", BERT | {"num_labels": 3}, BERT_HEADS, "google-bert/bert-base-uncased", head_mask=True),
