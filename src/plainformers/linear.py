@@ -240,7 +240,7 @@ def is_heard(layer: nn.Module) -> bool:
     return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
-def project(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+def project(x: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
     """Every layer's output for the same input."""
     first = layers[0]
     if len(layers) > 1 and isinstance(first, PreparedLinear) and first.part is not None:
@@ -252,7 +252,7 @@ def project(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
     return tuple(layer(x) for layer in layers)
 
 
-def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def activate(layer: nn.Module, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """act(layer(x)), in one step where that is possible and nobody listens to what is between."""
     if act is not F.gelu or not isinstance(layer, PreparedLinear) or layer.part is not None or is_heard(layer):
         return act(layer(x))

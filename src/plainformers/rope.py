@@ -109,7 +109,7 @@ def read_rope(rope: Rope | None, longest: int | None = None, **defaults: Any) ->
     full: dict[str, Any] = {"rope_type": rope.get("type") or "default"}
     full |= {name: value for name, value in defaults.items() if value is not None}
     full |= {name: value for name, value in rope.items() if value is not None and name != "type"}
-    kind = full["rope_type"]
+    kind: Any = full["rope_type"]
     kind = full["rope_type"] = OLD_NAMES.get(kind, kind) if isinstance(kind, str) else kind
     if kind not in list(ROPE_TYPES):
         raise ValueError(f"rope_parameters must be of type {' or '.join(ROPE_TYPES)}, got {rope!r:.200}.")
@@ -143,9 +143,10 @@ def is_positive(value: Any) -> bool:
 def cached_table(
     key: tuple[Any, ...], R: int, length: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    rope = {name: list(value) if isinstance(value, tuple) else value for name, value in key}
+    rope: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in key}
     with torch.inference_mode(False):  # such tensors could not be used in training
-        frequencies = ROPE_TYPES[rope["rope_type"]][0](rope, R, device)
+        kind: str = rope["rope_type"]
+        frequencies = ROPE_TYPES[kind][0](rope, R, device)
         return turns(rope, torch.arange(length, device=device)[:, None] * frequencies, dtype)
 
 
@@ -165,7 +166,7 @@ def make_rotary(
     """
     R, kind = int(D * rope.get("partial_rotary_factor", 1.0)), rope["rope_type"]
     varies = kind in ("dynamic", "longrope")  # with the length of the sequence
-    known = rope.get("original_max_position_embeddings")
+    known = rope.get("original_max_position_embeddings", 0)
     short = varies and length is not None and length <= known
     if length is not None and (short or not varies) and not torch.compiler.is_compiling():
         key = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in rope.items())

@@ -98,7 +98,7 @@ class TextGenerationPipeline(Pipeline):
         given = {n: v.to(self.device) for n, v in inputs.items() if isinstance(v, torch.Tensor)}
         if not given["input_ids"].shape[1]:
             given = {}  # no prompt: the token that begins texts
-        found = self.model.generate(**given, tokenizer=self.tokenizer, **self.options(options))
+        found = generate(self.model, **given, tokenizer=self.tokenizer, **self.options(options))
         return found if isinstance(found, torch.Tensor) else found.sequences
 
     def options(self, given: dict[str, Any]) -> dict[str, Any]:
