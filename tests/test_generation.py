@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from generation_cases import CASES_4, CASES_5, CONFIGS, DATA, EOS, generate, make_model, make_prompts, make_small
+from zoo import draw_weight
 
 import plainformers
 from plainformers.constraints import Progress
@@ -131,6 +132,21 @@ def test_what_is_drafted_is_checked(way, model):
     assert new_tokens(model, padded, max_new_tokens=9, **how) == want
     for cache in ({"use_cache": False}, {"cache_implementation": "static"}):
         assert new_tokens(model, prompt, max_new_tokens=9, **cache, **how) == want
+
+
+@pytest.mark.parametrize("way", [*DRAFTED, "contrastive", "beams"])
+def test_layers_with_a_window_forget_what_was_not_taken(way):
+    """Over a text much longer than the window and what is spared; without a cache nothing is forgotten."""
+    torch.manual_seed(0)
+    config = {name: value for name, value in CONFIGS["llama"][2].items() if name != "max_position_embeddings"}
+    more = {"sliding_window": 5, "max_position_embeddings": 200, "eos_token_id": None}
+    model = plainformers.MistralForCausalLM(plainformers.MistralConfig(**config | more)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(draw_weight(name, tuple(parameter.shape)))
+    prompt, options = make_prompts(batch=False), (WAYS | DRAFTED)[way] | {"max_new_tokens": 75}
+    want = new_tokens(model, prompt, max_new_tokens=75) if way in DRAFTED else None
+    assert new_tokens(model, prompt, **options) == (want or new_tokens(model, prompt, use_cache=False, **options))
 
 
 def test_an_assistant_drafts(models, small, monkeypatch):

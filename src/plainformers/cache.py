@@ -59,8 +59,13 @@ class Rows:
         self.end, self.total = self.end - forgotten, left
 
     def choose(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was."""
-        chosen = self.seen.index_select(0, rows.to(self.buffer.device))
+        """Row i becomes what row rows[i] was; where there is room for more, only those move that others replace."""
+        rows = rows.to(self.buffer.device)
+        if len(rows) == len(self.buffer) and self.end < self.buffer.shape[2]:  # made here, nobody else's
+            moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+            self.seen.index_copy_(0, moved, self.seen.index_select(0, rows[moved]))
+            return
+        chosen = self.seen.index_select(0, rows)
         self.buffer, self.start, self.end = chosen, 0, chosen.shape[2]
 
 
