@@ -130,8 +130,8 @@ def gguf_config(file: GGUF) -> dict[str, Any]:
     config |= {name: value for name, value in found.items() if value is not None}
     tokens = file.metadata.get("tokenizer.ggml.tokens")
     config["vocab_size"] = len(tokens) if isinstance(tokens, list) else number_of(file, f"{ours}vocab_size")
-    kinds, float_of = {info.kind for info in tensors.values()} - {"F32"}, {"F16": "float16", "BF16": "bfloat16"}
-    config["dtype"] = next((float_of[kind] for kind in kinds if len(kinds) == 1 and kind in float_of), "float32")
+    kinds = {info.kind for info in tensors.values()} - {"F32"}
+    config["dtype"] = {"F16": "float16", "BF16": "bfloat16"}.get("".join(kinds), "float32")
     config["tie_word_embeddings"] = "output.weight" not in tensors
     heads, hidden = (number_of(file, ours + key, least=1) for key in ("attention.head_count", "embedding_length"))
     rotated = number_of(file, f"{ours}rope.dimension_count", hidden // heads)
