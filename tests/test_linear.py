@@ -251,7 +251,7 @@ def test_int8_models_are_near(row):
         got = model(**inputs)[0]
     assert model.get_memory_footprint() < size[0] and model.num_parameters() == size[1]
     error = (got - want).norm() / want.norm()
-    assert 0 < error < 0.1
+    assert 0 < error < (0.15 if "gemma" in row.model_type else 0.1)  # which normalises, and so enlarges, small parts
 
 
 @pytest.fixture
@@ -292,11 +292,11 @@ def test_int8_models_are_called_without_no_grad_too(int8_model, inputs):
 
 @needs_int8
 def test_int8_is_asked_for_by_name(model, tmp_path):
-    with pytest.raises(ValueError, match=r"quantization must be one of None, 'int8', got 'int7'"):
+    with pytest.raises(ValueError, match=r"quantization must be one of None, 'int8', 'int4', got 'int7'"):
         model.prepare(quantization="int7")
     model.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"needs a float32 model on a CPU.*this one is torch.bfloat16 on cpu"):
-        type(model).from_pretrained(tmp_path, dtype="bfloat16", quantization="int8")
+    with pytest.raises(ValueError, match=r"needs a float32 or bfloat16 model on a CPU.*is torch.float16 on cpu"):
+        type(model).from_pretrained(tmp_path, dtype="float16", quantization="int8")
     loaded = type(model).from_pretrained(tmp_path, quantization="int8")
     assert loaded.quantization == "int8" and loaded.bert.quantization == "int8"
     assert loaded.get_memory_footprint() < model.get_memory_footprint()

@@ -508,7 +508,7 @@ BAD_INPUTS = [
     (
         {"input_ids": IDS, "attention_mask": torch.ones(2, 5)},
         ValueError,
-        "attention_mask covers 5 tokens; 4 are attended",
+        "attention_mask covers 5 tokens; there are 4",
     ),
     ({"input_ids": IDS, "attention_mask": torch.ones(3, 4)}, ValueError, "the numbers of rows differ"),
     ({"input_ids": IDS[:1], "attention_mask": torch.ones(2, 4)}, ValueError, "the numbers of rows differ"),

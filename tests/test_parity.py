@@ -8,6 +8,7 @@ from assets import find
 from zoo import CASES, config_for, flatten_outputs, make_inputs
 
 import plainformers
+from plainformers.models.gpt_oss import read_mxfp4
 from plainformers.registry import MODELS
 
 transformers = pytest.importorskip("transformers")
@@ -45,6 +46,15 @@ def test_what_one_saves_the_other_reads(row, head, tmp_path):
     again = type(ours).from_pretrained(tmp_path / "theirs")
     for key, value in ours.state_dict().items():
         assert torch.equal(again.state_dict()[key], value), key
+
+
+def test_weights_in_mxfp4_are_read_alike():
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    torch.manual_seed(0)
+    blocks = torch.randint(0, 256, (3, 40, 5, 16), dtype=torch.uint8)
+    scales = torch.randint(0, 254, (3, 40, 5), dtype=torch.uint8)
+    assert torch.equal(read_mxfp4(blocks, scales), convert_moe_packed_tensors(blocks, scales))
 
 
 @pytest.mark.parametrize("name", ["minilm", "plainformers/sentiment-english"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from assets import find
 from scipy.stats import spearmanr
 
-from plainformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, Packed, pipeline
+from plainformers import AlbertForMaskedLM, AutoModel, AutoModelForCausalLM, AutoTokenizer, Packed, pipeline
+from plainformers.linear import Int8Product
 from plainformers.sequences import mean_tokens
 
 DATA = Path(__file__).parent / "data"
@@ -104,6 +106,30 @@ def test_embeddings_in_one_call(minilm, expected, dtype, near):
     assert spearman(pipe) == pytest.approx(0.8203, abs=near)
 
 
+@pytest.mark.skipif(not Int8Product.dtypes(), reason="no FBGEMM in this PyTorch")
+def test_embeddings_of_8_bits(minilm, expected):
+    pipe = pipeline("feature-extraction", find("minilm"), device="cpu", quantization="int8")
+    vectors, want = pipe.encode(expected["sentences"]), np.array(expected["embeddings"], np.float32)
+    assert np.abs(vectors - want).max() > 1e-4 and ((vectors * want).sum(-1) > 0.98).all()
+    assert 0.815 <= spearman(pipe) < 0.8215
+
+
+@pytest.mark.parametrize("precision", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
+def test_sentiment_with_less_precision(precision):
+    """Every fourth sentence of GLUE's dev set: 218."""
+    if "quantization" in precision and not Int8Product.dtypes():
+        pytest.skip("no FBGEMM in this PyTorch")
+    with open(DATA / "sst2" / "glue_dev.tsv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[::4]
+    texts, right = [row["sentence"] for row in rows], [["NEGATIVE", "POSITIVE"][int(row["label"])] for row in rows]
+    exact, rounded = (pipeline("sentiment-analysis", device="cpu", **given)(texts) for given in ({}, precision))
+    labels = [answer["label"] for answer in rounded]
+    assert len(rows) == 218 and sum(a == b for a, b in zip(labels, right, strict=True)) / 218 >= 0.89
+    assert sum(a == b["label"] for a, b in zip(labels, exact, strict=True)) >= 215
+    scores = [abs(a["score"] - b["score"]) for a, b in zip(rounded, exact, strict=True)]
+    assert max(scores) > 1e-4, "the weights are not rounded"
+
+
 @pytest.mark.parametrize(("language", "rank"), [("en", 0.8397), ("de", 0.7891)])
 def test_multilingual_e5(language, rank):
     if (folder := find("me5")) is None:
@@ -135,3 +161,26 @@ def test_albert_from_an_old_bin():
     assert top.indices.tolist() == want["mask_at_6_top5"]
     torch.testing.assert_close(top.values, torch.tensor(want["mask_at_6_top5_logits"]), atol=1e-4, rtol=0)
     assert int((logits.argmax(-1) == ids[0, 1:24]).sum()) == 15
+
+
+@torch.no_grad()
+def test_smollm2_from_a_gguf_file():
+    """Dequantised, loaded and run as the reference does it; twenty times as fast."""
+    folder, want = find("smollm2"), json.loads((DATA / "expected" / "smollm2.json").read_text(encoding="utf-8"))
+    if folder is None:
+        pytest.skip("SmolLM2 is not in the cache: make real downloads it")
+    began = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=want["file"])
+    model = AutoModelForCausalLM.from_pretrained(folder)  # which holds nothing else
+    assert time.perf_counter() - began < 20  # 1.5 s on two idle cores
+    assert {name: getattr(model.config, name) for name in want["config"]} == want["config"]
+    assert model.dtype == torch.float32 and model.config.rms_norm_eps == 1e-5
+    for prompt in want["prompts"]:
+        text = prompt["text"]
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == prompt["input_ids"]
+        ids = torch.tensor([prompt["input_ids"]])
+        top = model(ids).logits[0, -1].topk(8)
+        assert top.indices.tolist() == prompt["next_token_top8"]
+        torch.testing.assert_close(top.values, torch.tensor(prompt["next_token_top8_logits"]), atol=2e-4, rtol=0)
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False)
+        assert out[0, ids.shape[1] :].tolist() == prompt["greedy_ids"]

@@ -31,14 +31,14 @@ MAY_IMPORT = {
     "modeling_outputs": {"outputs"},
     "config": {"aliases", "gguf", "gguf_models", "hub"},
     "checkpoint": {"gguf", "gguf_models", "gguf_tensors", "hub"},
-    "gguf_models": {"gguf"},
-    "gguf_tensors": {"gguf", "gguf_models"},
-    "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs"},
+    "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs", "quantize"},
+    "quantize": {"checkpoint", "linear"},
     "generation_config": {"aliases", "config", "hub"},
     "streaming": set(),
-    "feed": {"logits", "outputs"},
+    "feed": {"cache", "logits", "outputs"},
     "constraints": set(),
-    **dict.fromkeys(["beam", "speculative"], {"cache", "constraints", "feed", "logits", "outputs"}),
+    "beam": {"constraints", "feed", "logits"},
+    "speculative": {"cache", "feed", "linear", "outputs"},
     "generation": {
         *("aliases", "beam", "cache", "feed", "generation_config", "logging", "logits", "outputs", "speculative"),
         "streaming",
@@ -90,7 +90,7 @@ MAY_LOAD = {
     **dict.fromkeys(
         ["conversion", "encoding", "sentencepiece", "tokenizer", "tokenizer_files", "tokenizer_classes"], {"tokenizers"}
     ),
-    **dict.fromkeys(["families", "gguf"], {"numpy"}),
+    **dict.fromkeys(["families", "gguf", "gguf_models"], {"numpy"}),
     **dict.fromkeys(["chat"], {"tokenizers"}),
     "sandbox": {"jinja2"},
     "tool_schema": set(),
@@ -99,6 +99,7 @@ MAY_LOAD = {
     "gguf_tensors": {"torch"},
     "generation": {"torch"},
     "model": {"torch"},
+    "quantize": set(),
     "models": {"torch"},
 }
 MOST_SHARED, MOST_MODEL, MOST_FUNCTION = 700, 900, 80

@@ -123,6 +123,14 @@ from .models.gpt_neox import (
     GPTNeoXModel as GPTNeoXModel,
     GPTNeoXPreTrainedModel as GPTNeoXPreTrainedModel,
 )
+from .models.gpt_oss import (
+    GptOssConfig as GptOssConfig,
+    GptOssForCausalLM as GptOssForCausalLM,
+    GptOssForSequenceClassification as GptOssForSequenceClassification,
+    GptOssForTokenClassification as GptOssForTokenClassification,
+    GptOssModel as GptOssModel,
+    GptOssPreTrainedModel as GptOssPreTrainedModel,
+)
 from .models.llama import (
     LlamaConfig as LlamaConfig,
     LlamaForCausalLM as LlamaForCausalLM,
@@ -140,6 +148,15 @@ from .models.mistral import (
     MistralForTokenClassification as MistralForTokenClassification,
     MistralModel as MistralModel,
     MistralPreTrainedModel as MistralPreTrainedModel,
+)
+from .models.mixtral import (
+    MixtralConfig as MixtralConfig,
+    MixtralForCausalLM as MixtralForCausalLM,
+    MixtralForQuestionAnswering as MixtralForQuestionAnswering,
+    MixtralForSequenceClassification as MixtralForSequenceClassification,
+    MixtralForTokenClassification as MixtralForTokenClassification,
+    MixtralModel as MixtralModel,
+    MixtralPreTrainedModel as MixtralPreTrainedModel,
 )
 from .models.modernbert import (
     ModernBertConfig as ModernBertConfig,
@@ -202,6 +219,15 @@ from .models.qwen3 import (
     Qwen3ForTokenClassification as Qwen3ForTokenClassification,
     Qwen3Model as Qwen3Model,
     Qwen3PreTrainedModel as Qwen3PreTrainedModel,
+)
+from .models.qwen3_moe import (
+    Qwen3MoeConfig as Qwen3MoeConfig,
+    Qwen3MoeForCausalLM as Qwen3MoeForCausalLM,
+    Qwen3MoeForQuestionAnswering as Qwen3MoeForQuestionAnswering,
+    Qwen3MoeForSequenceClassification as Qwen3MoeForSequenceClassification,
+    Qwen3MoeForTokenClassification as Qwen3MoeForTokenClassification,
+    Qwen3MoeModel as Qwen3MoeModel,
+    Qwen3MoePreTrainedModel as Qwen3MoePreTrainedModel,
 )
 from .models.roberta import (
     CamembertConfig as CamembertConfig,

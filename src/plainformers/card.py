@@ -25,6 +25,7 @@ EXAMPLES = {  # each task of pipelines.TASKS -> the arguments of a call
     "question-answering": 'question="Where does Anna live?", context="Anna lives in Paris."',
     "fill-mask": 'f"A {pipe.tokenizer.mask_token} of your own."',
     "zero-shot-classification": '"A text of your own.", candidate_labels=["sport", "music"]',
+    "text-generation": '"A text of your own", max_new_tokens=30',
     "text-ranking": '{"query": "Where does Anna live?", "documents": ["In Paris.", "She sings."]}',
     "feature-extraction": '"A text of your own.", pooling="mean"',
     "sentence-similarity": '{"source_sentence": "A text.", "sentences": ["A word.", "Another text."]}',

@@ -56,7 +56,8 @@ def choose_weights(names: list[str], variant: str | None = None, use_safetensors
         for file, ending in (("model", "safetensors"), ("pytorch_model", "bin"))
     )
     wanted = (*safe, *old) if use_safetensors is None else safe if use_safetensors else old
-    return [name for name in wanted if name in names][:1] or ([] if use_safetensors or variant else only_gguf(names))
+    found = [name for name in wanted if name in names][:1]
+    return found or ([] if use_safetensors or variant else only_gguf(names, ()))
 
 
 def find_weights(name: Any, variant: str | None, use_safetensors: bool | None, where: dict[str, Any]) -> list["Shard"]:
@@ -104,23 +105,20 @@ def read_index(path: Path) -> dict[str, str]:
 
 @dataclass
 class Shard:
-    """One file of weights: what it holds, and a function that reads one tensor of it.
-
-    casts: read takes a dtype, too, and makes that at once.
-    """
+    """One file of weights: what it holds, and a function that reads one tensor of it."""
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, torch.dtype]
     read: Callable[..., Tensor]
-    casts: bool = False
+    casts: bool = False  # read takes a dtype, too, and makes that at once
 
     def close(self) -> None:
         """Lets go of the file, so that pages which were only read for a cast do not stay in memory."""
         self.read = _closed
 
 
-def _closed(name: str) -> Tensor:
+def _closed(name: str, *_: Any) -> Tensor:
     raise ValueError(f"{name} was asked for after its file was closed.")
 
 
@@ -217,23 +215,16 @@ def _open_gguf(path: Path) -> Shard:
     from .gguf_models import gguf_sources
     from .gguf_tensors import BLOCKS, PLAIN, tensor_from
 
-    file = read_gguf(path)
-    known, quantised = {*PLAIN, *BLOCKS}, False
-    for info in file.tensors.values():
+    file, known = read_gguf(path), [*PLAIN, *BLOCKS]
+    for name, info in file.tensors.items():
         if info.kind not in known:
-            raise ValueError(f"{path}: tensor {info.name!r:.200} is {info.kind}; supported are {', '.join(known)}.")
-        quantised |= info.kind in BLOCKS
+            raise ValueError(f"{path}: tensor {name!r:.200} is {info.kind}; supported are {', '.join(known)}.")
     sources = gguf_sources(file)
     data = torch.from_numpy(np.memmap(path, np.uint8, "c"))  # what is written to it stays in memory
-
-    def read(name: str, dtype: torch.dtype) -> Tensor:
-        tensor = tensor_from(data, sources[name], dtype)
-        shared = tensor.untyped_storage().data_ptr() == data.untyped_storage().data_ptr()
-        return tensor.clone() if shared and quantised else tensor  # a few norms must not keep the whole file mapped
-
+    copy = any(info.kind in BLOCKS for info in file.tensors.values())  # a few norms must not keep the whole file mapped
     shapes = {name: source.shape for name, source in sources.items()}
     dtypes = {name: PLAIN.get(source.stored[0].kind, torch.float32) for name, source in sources.items()}
-    return Shard(path, shapes, dtypes, read, casts=True)
+    return Shard(path, shapes, dtypes, lambda name, dtype: tensor_from(data, sources[name], dtype, copy), casts=True)
 
 
 def open_state_dict(tensors: dict[str, Any], path: Path | None = None) -> Shard:
@@ -277,6 +268,51 @@ def open_shards(folder: Path, weight_map: dict[str, str]) -> list[Shard]:
             "Fetch the files again."
         )
     return shards
+
+
+def refuse_quantization(config: Any, quantization_config: Any, known: Iterable[str] = ()) -> None:
+    """ValueError for what a config, or a caller, asks for; known: methods that a checkpoint may be stored by."""
+    asked = quantization_config or config.extra.get("quantization_config")
+    if asked:
+        method = asked.get("quant_method", asked) if isinstance(asked, dict) else type(asked).__name__
+        if not quantization_config and method in list(known):
+            return
+        raise ValueError(
+            f"{config.name_or_path or 'The config'} asks for quantisation by {method!r}, which is not supported here; "
+            "its weights would be read as raw integers. Use a checkpoint in float32, float16 or bfloat16."
+        )
+
+
+def join_parts(shards: list[Shard], endings: tuple[str, ...], make: Callable[..., Tensor]) -> list[Shard]:
+    """Shards in which what is stored in parts, its name with each ending, is the one tensor that make(*parts) gives."""
+    holders = {name: shard for shard in shards for name in shard.shapes}
+    stems = {name.removesuffix(endings[0]) for name in holders if name.endswith(endings[0])}
+    used = {stem + ending for stem in stems for ending in endings}
+
+    def joined(shard: Shard) -> Shard:
+        parts: dict[str, list[tuple[Callable[[str], Tensor], str]]] = {}
+        plain, shapes, dtypes = shard.read, dict(shard.shapes), dict(shard.dtypes)
+        for first in [name for name in shapes if name.endswith(endings[0])]:
+            name = first.removesuffix(endings[0])
+            names = [name + ending for ending in endings]
+            if name in holders or not holders.keys() >= set(names):
+                raise ValueError(f"{shard.path} must hold {' and '.join(names)}, and no {name}.")
+            try:
+                sizes = [(holders[n].shapes[n], holders[n].dtypes[n]) for n in names]
+                empty = make(*(torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in sizes))
+            except ValueError as error:
+                raise ValueError(f"{name!r} of {shard.path} cannot be read: {error}") from error
+            shapes[name], dtypes[name] = tuple(empty.shape), empty.dtype
+            parts[name] = [(holders[n].read, n) for n in names]
+        shapes = {name: shape for name, shape in shapes.items() if name not in used}
+        return Shard(
+            shard.path,
+            shapes,
+            dtypes,
+            lambda name: make(*(read(n) for read, n in parts[name])) if name in parts else plain(name),
+        )
+
+    return [joined(shard) for shard in shards]
 
 
 def required_file(folder: Path, name: str) -> Path:
@@ -400,11 +436,13 @@ def fill(
     *,
     dtype_of: Callable[[str, torch.dtype], torch.dtype],
     device: torch.device,
+    loaded: Callable[[str], None] = lambda name: None,
 ) -> LoadReport:
     """Puts the tensors of a checkpoint into a model on the meta device.
 
-    dtype_of(name, dtype in the file) -> dtype in memory. What shares a parameter in the model shares it afterwards too,
-    unless the checkpoint holds different tensors for it. Nothing is copied that needs no cast and stays on the CPU.
+    dtype_of(name, dtype in the file) -> dtype in memory. loaded: is told of each name whose tensor is there. What
+    shares a parameter in the model shares it afterwards too, unless the checkpoint holds different tensors for it.
+    Nothing is copied that needs no cast and stays on the CPU.
     """
     report = LoadReport()
     groups = {name: names for names in shared_groups(model) for name in names}
@@ -434,6 +472,7 @@ def fill(
                 raise ValueError(f"{name_in_file!r} of {shard.path} could not be read: {error!s:.200}.") from error
             set_tensor(model, name, tensor)
             filled.add(name)
+            loaded(name)
         shard.close()
     for names in {id(group): group for group in groups.values()}.values():
         have = [name for name in names if name in filled]

@@ -37,15 +37,11 @@ BASE_ARGUMENTS = NOTES | {"is_decoder", "add_cross_attention", "chunk_size_feed_
 
 def load_config_dict(name: str | os.PathLike[str], gguf_file: str | None = None, **where: Any) -> dict[str, Any]:
     """The content of a model's config.json, or what a GGUF file says instead; where: the arguments of hub.fetch."""
-
-    def choose(names: list[str]) -> list[str]:
-        return [n for n in names if n == "config.json"] or only_gguf(names)
-
-    name = Path(name) if isinstance(name, os.PathLike) else name
+    name, usual = Path(name) if isinstance(name, os.PathLike) else name, "config.json"
     path = find_gguf(name, gguf_file, **where)
     if path is None:
-        folder = fetch(name, choose, **where)
-        path = next((file_in(folder, chosen) for chosen in choose(names_in(folder))), None)
+        folder = fetch(name, lambda names: [n for n in names if n == usual] or only_gguf(names, [usual]), **where)
+        path = file_in(folder, next(iter(only_gguf(names_in(folder), [usual])), usual))
         if path is None:
             there = ", ".join(names_in(folder)[:20]) or "nothing"
             raise FileNotFoundError(f"{name} has no config.json; in {folder} there is {there}.")

@@ -154,8 +154,10 @@ def read_constraints(constraints: list[Any] | None, force_words_ids: list[Any] |
             raise TypeError(
                 f"constraints must hold PhrasalConstraint, DisjunctiveConstraint or your own; got {one!r:.80}."
             )
+    if not all(force_words_ids or ()):
+        raise ValueError(f"force_words_ids must name sequences of one token or more, got {force_words_ids!r:.100}.")
     made = [
-        DisjunctiveConstraint(words) if isinstance(words[0], list) else PhrasalConstraint(words)
+        DisjunctiveConstraint(words) if words and isinstance(words[0], list) else PhrasalConstraint(words)
         for words in force_words_ids or ()
     ]
     return [*(constraints or ()), *made]

@@ -70,7 +70,8 @@ def needs_whole_attention(model: Source) -> bool:
     """Whether a model has what the stand-in for attention.py leaves out: biases, bent scores, sinks."""
     calls = [part for node in model.nodes for part in ast.walk(node) if isinstance(part, ast.Call)]
     asked = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) in ATTENTION]
-    return any(keyword.arg in ("bias", "softcap", "sinks") for call in asked for keyword in call.keywords)
+    names = {keyword.arg for call in calls for keyword in call.keywords}
+    return bool(names & {"softcap", "sinks"}) or any(k.arg == "bias" for call in asked for k in call.keywords)
 
 
 def eject(model_type: str) -> str:

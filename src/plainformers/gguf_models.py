@@ -34,11 +34,8 @@ class Architecture(NamedTuple):
 
 _SIZES = """context_length=max_position_embeddings embedding_length=hidden_size block_count=num_hidden_layers
     feed_forward_length=intermediate_size attention.head_count=num_attention_heads """
-_NO_HEAD_DIM = (
-    _SIZES
-    + """attention.head_count_kv?=num_key_value_heads rope.freq_base?=rope_theta
+_NO_HEAD_DIM = f"""{_SIZES} attention.head_count_kv?=num_key_value_heads rope.freq_base?=rope_theta
     attention.layer_norm_rms_epsilon=rms_norm_eps """
-)
 _LLAMA = _NO_HEAD_DIM + "attention.key_length?=head_dim "
 _EXPERTS = _LLAMA + "feed_forward_length?=intermediate_size expert_used_count=num_experts_per_tok "
 _WINDOW = "attention.sliding_window?=sliding_window "
@@ -93,13 +90,6 @@ ARCHITECTURES = {
         ffn_up_exps.weight=mlp.experts.gate_up_proj ffn_up_exps.bias=mlp.experts.gate_up_proj_bias
         ffn_down_exps.weight=mlp.experts.down_proj ffn_down_exps.bias=mlp.experts.down_proj_bias""",
         transposed=r"exps\.weight"),
-    "bert": Architecture(
-        "bert BertModel", _SIZES + "attention.layer_norm_epsilon=layer_norm_eps",
-        """token_embd=embeddings.word_embeddings position_embd=embeddings.position_embeddings
-        token_types=embeddings.token_type_embeddings token_embd_norm=embeddings.LayerNorm
-        attn_q=attention.self.query attn_k=attention.self.key attn_v=attention.self.value
-        attn_output=attention.output.dense attn_output_norm=attention.output.LayerNorm ffn_up=intermediate.dense
-        ffn_down=output.dense layer_output_norm=output.LayerNorm""", "encoder.layer"),
 }  # fmt: skip
 
 
@@ -140,9 +130,8 @@ def gguf_config(file: GGUF) -> dict[str, Any]:
     config |= {name: value for name, value in found.items() if value is not None}
     tokens = file.metadata.get("tokenizer.ggml.tokens")
     config["vocab_size"] = len(tokens) if isinstance(tokens, list) else number_of(file, f"{ours}vocab_size")
-    kinds = {info.kind for info in tensors.values()}
-    halves = {"BF16": "bfloat16", "F16": "float16"} if kinds <= {"F32", "F16", "BF16"} else {}
-    config["dtype"] = next((halves[kind] for kind in halves if kind in kinds), "float32")
+    kinds = {info.kind for info in tensors.values()} - {"F32"}
+    config["dtype"] = {("F16",): "float16", ("BF16",): "bfloat16"}.get(tuple(kinds), "float32")
     config["tie_word_embeddings"] = "output.weight" not in tensors
     heads, hidden = (number_of(file, ours + key, least=1) for key in ("attention.head_count", "embedding_length"))
     rotated = number_of(file, f"{ours}rope.dimension_count", hidden // heads)
@@ -174,9 +163,7 @@ def _rope_scaling(file: GGUF, ours: str, theta: float, size: int) -> dict[str, A
             high = np.clip((8192 / wave - 1) / 3, 0, 1)  # 1 where waves are short, 0 where they are longer than 8192
             expected = 1 / ((1 - high) / (factor := float(freqs.max(initial=0))) + high)
         if len(freqs) != size // 2 or not np.allclose(freqs, expected, rtol=1e-3):
-            raise ValueError(
-                f"{file.path}: rope_freqs.weight does not follow the rule of Llama 3.1; no other is known."
-            )
+            raise ValueError(f"{file.path}: rope_freqs.weight does not follow Llama 3.1; no other rule is known.")
         scaling = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
         return scaling | {"original_max_position_embeddings": 8192}
     if len(factors) == 2:
@@ -184,27 +171,25 @@ def _rope_scaling(file: GGUF, ours: str, theta: float, size: int) -> dict[str, A
         return {"type": "longrope", **scaling}
     if kind not in ("none", "linear", "yarn"):
         raise ValueError(f"{file.path}: {ours}rope.scaling.type is {kind!r:.40}; known are none, linear, yarn.")
-    scaling = {"rope_type": kind, "factor": kind == "none" or number_of(file, f"{ours}rope.scaling.factor")}
-    names = {"original_context_length": "original_max_position_embeddings"}
-    names |= {"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow"}
-    found = {name: number_of(file, f"{ours}rope.scaling.{key}", None) for key, name in names.items() if kind == "yarn"}
-    scaling |= {name: value for name, value in found.items() if value is not None}
-    return None if kind == "none" else scaling | ({"truncate": False} if ours == "gpt-oss." else {})
+    if kind == "none":
+        return None
+    keys = ("rope.scaling.original_context_length", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow")
+    names = ("original_max_position_embeddings", "beta_fast", "beta_slow") if kind == "yarn" else ()
+    found = {name: number_of(file, ours + key, None) for key, name in zip(keys, names, strict=False)}
+    scaling = {name: value for name, value in found.items() if value is not None}
+    scaling |= {"truncate": False} if ours == "gpt-oss." else {}
+    return {"rope_type": kind, "factor": number_of(file, f"{ours}rope.scaling.factor"), **scaling}
 
 
 def gguf_sources(file: GGUF) -> dict[str, Source]:
     """{published name: what it is made from}; names that are not known stay as they are, and are unexpected."""
     (row, ours), sources = _architecture(file), {}
     names = dict(pair.split("=") for pair in row.names.split())
-    heads = number_of(file, f"{ours}attention.head_count", least=1)
-    groups = number_of(file, f"{ours}attention.head_count_kv", heads, least=1)
-    rows = {
-        "llama.": {
-            "attn_q": ((heads, -1, 2), (1, 2)),
-            "attn_k": ((groups, -1, 2), (1, 2)),
-        },  # halves of heads alternate
-        "gptneox.": {"attn_qkv": ((3, heads, -1), (0, 1))},  # all queries, all keys, all values
-    }.get(ours, {})
+    heads = int(number_of(file, f"{ours}attention.head_count", least=1))
+    groups = int(number_of(file, f"{ours}attention.head_count_kv", heads, least=1))
+    rows = {"attn_q": ((heads, -1, 2), (1, 2)), "attn_k": ((groups, -1, 2), (1, 2))}  # the halves of a head alternate
+    if ours != "llama.":
+        rows = {"attn_qkv": ((3, heads, -1), (0, 1))} if ours == "gptneox." else {}  # all queries, keys, values
     for name, info in file.tensors.items():
         if _UNUSED.search(name):
             continue

@@ -74,10 +74,10 @@ BLOCKS: dict[str, Callable[[Tensor], tuple[Tensor, ...]]] = {
 }  # fmt: skip
 
 
-def dequantise(raw: Tensor, kind: str, dtype: torch.dtype) -> Tensor:
-    """The values of stored bytes [..., bytes of a row] uint8 -> [..., values of a row]. Plain floats are not copied."""
+def dequantise(raw: Tensor, kind: str, dtype: torch.dtype, copy: bool = True) -> Tensor:
+    """The values of stored bytes [..., bytes of a row] uint8 -> [..., values of a row]. copy: of plain floats, too."""
     if kind in PLAIN:
-        return raw.view(PLAIN[kind]).to(dtype)
+        return raw.view(PLAIN[kind]).to(dtype, copy=copy)
     values, size = next(sizes for name, *sizes in TENSOR_TYPES.values() if name == kind)
     blocks = raw.reshape(-1, size)
     out = torch.empty(len(blocks), values, dtype=dtype)
@@ -88,8 +88,8 @@ def dequantise(raw: Tensor, kind: str, dtype: torch.dtype) -> Tensor:
     return out.view(*raw.shape[:-1], -1)
 
 
-def tensor_from(data: Tensor, source: Source, dtype: torch.dtype) -> Tensor:
-    """The tensor that a source describes, out of the bytes of its file; a view of them where nothing changes."""
+def tensor_from(data: Tensor, source: Source, dtype: torch.dtype, copy: bool) -> Tensor:
+    """The tensor that a source describes, out of the bytes of its file; a view of them if nothing changes, nor copy."""
     made = []
     for info in source.stored:
         raw, shape = data[info.start : info.start + info.size], info.shape
@@ -98,7 +98,8 @@ def tensor_from(data: Tensor, source: Source, dtype: torch.dtype) -> Tensor:
         raw = raw.view(*(shape if source.rows and len(shape) == 1 else shape[:-1]), -1)
         if source.rows:  # a row is whole blocks, which need not be opened to be moved
             raw = raw.unflatten(0, source.rows[0]).transpose(*source.rows[1]).flatten(0, 2)
-        made.append(dequantise(raw, info.kind, torch.float32 if source.change == "less one" else dtype).view(shape))
+        exact = torch.float32 if source.change == "less one" else dtype
+        made.append(dequantise(raw, info.kind, exact, copy).view(shape))
     tensor = made[0] if len(made) == 1 else torch.stack(made, 2).flatten(1, 2)  # the first row of each, the second, ...
     if source.change == "transposed":
         return tensor.mT.contiguous()

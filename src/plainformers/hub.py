@@ -104,10 +104,10 @@ def find_gguf(name: str | Path, gguf_file: str | None = None, **where: Any) -> P
     return path
 
 
-def only_gguf(names: list[str]) -> list[str]:
-    """The GGUF file among names, where there is one and no more."""
+def only_gguf(names: list[str], others: Iterable[str]) -> list[str]:
+    """The GGUF file among names, where there is one and no more, and none of the others."""
     found = [name for name in names if name.endswith(".gguf")]
-    return found if len(found) == 1 else []
+    return found if len(found) == 1 and not set(others).intersection(names) else []
 
 
 def plain_name(name: str, what: str = "file name") -> None:

@@ -9,7 +9,7 @@ Shapes: x [..., K], a weight [N, K].
 import re
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -78,7 +78,8 @@ class Int8Product:
     A token's values are spread over the levels between its least and its greatest, whatever else is in the batch.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
+    def __init__(self, weight: Tensor, bias: Tensor | None, twice: bool = False):
+        """twice: what the levels lose of the input is multiplied, too, for inputs with a few huge values."""
         scale, zeros = (weight.abs().amax(1) / 127).clamp(min=1e-30), torch.zeros(len(weight), dtype=torch.long)
         engine = torch.backends.quantized.engine
         try:
@@ -90,16 +91,24 @@ class Int8Product:
         finally:
             torch.backends.quantized.engine = engine
         self.sums, self.bias, self.nbytes = rounded.dequantize().sum(1), bias, weight.numel()
+        self.twice = twice
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         dtype, x, levels = x.dtype, x.float(), int8_levels()
-        if x.numel() == x.shape[-1]:  # one token, whose range the kernel finds itself
+        if x.numel() == x.shape[-1] and not self.twice:  # one token, whose range the kernel finds itself
             y = torch.ops.quantized.linear_dynamic(x, self.packed, levels == 127)
         else:
             low = x.amin(-1, keepdim=True)
             span = (x.amax(-1, keepdim=True) - low).clamp_(min=1e-30)
             x = (x - low).div_(span)  # from 0 to 1, so x weight^T = span (x' weight^T) + low (1 weight^T)
-            y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1 / levels, 0, self.packed)
+            multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+            if self.twice:
+                level = x.mul_(levels).round()
+                rest = multiply(x.sub_(level).add_(0.5), 1 / levels, 0, self.packed)  # from 0 to 1 again
+                y = multiply(level.div_(levels), 1 / levels, 0, self.packed)
+                y.add_(rest.sub_(self.sums, alpha=0.5), alpha=1 / levels)
+            else:
+                y = multiply(x, 1 / levels, 0, self.packed)
             y.mul_(span).addcmul_(low, self.sums)
         if self.bias is not None:
             y.add_(self.bias)
@@ -127,7 +136,7 @@ class Int4Product:
         groups = weight.float().view(N, K // GROUP, GROUP)
         low = groups.amin(-1, keepdim=True)
         scale = ((groups.amax(-1, keepdim=True) - low) / 15).clamp(min=1e-9)
-        codes = ((groups - low) / scale).round().clamp_(0, 15).to(torch.int32).view(N, K)
+        codes = groups.sub(low).div_(scale).round_().clamp_(0, 15).to(torch.int32).view(N, K)
         self.pack(codes, scale.squeeze(-1), low.squeeze(-1), bias)
 
     def pack(self, codes: Tensor, scale: Tensor, low: Tensor, bias: Tensor | None) -> None:
@@ -194,6 +203,7 @@ class PreparedLinear(nn.Linear):
     part: slice | None  # of the product's output, which is that of several layers; None: all of it
     trainable: bool  # whether the plain weight was
     origin: type[nn.Module]  # what the layer was
+    counted: bool  # False: its numbers are those of a layer that is not prepared
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -250,11 +260,20 @@ def activate(layer: nn.Linear, act: Callable[[Tensor], Tensor], x: Tensor) -> Te
     return layer.product(x, gelu=True)
 
 
-def prepare(model: nn.Module, names: str, together: str = "(?!)", kind: str | None = None) -> bool:
+def prepare(
+    model: nn.Module,
+    names: str,
+    together: str = "(?!)",
+    kind: str | None = None,
+    outliers: str = "(?!)",
+    head: nn.Module | None = None,
+) -> bool:
     """Prepares the linear layers whose names match, in place, for inference: no gradient flows through them.
 
     together: those of them that read the same input as their neighbours and become one product. kind: one of KINDS,
-    which rounds the weights. False, and nothing is changed, where this PyTorch cannot.
+    which rounds the weights. outliers: those whose inputs have a few huge values, which rounding them must not lose.
+    head: makes the logits over a vocabulary, for which 4 bits are too few; it takes 8, and its inputs have outliers.
+    False, and nothing is changed, where this PyTorch cannot.
     """
     owners: dict[int, int] = {}
     for module in model.modules():
@@ -262,14 +281,21 @@ def prepare(model: nn.Module, names: str, together: str = "(?!)", kind: str | No
             owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     groups: dict[Any, list[nn.Module]] = {}
     for name, layer in model.named_modules():
-        if not re.search(names, name) or not isinstance(getattr(layer, "weight", None), nn.Parameter):
+        if not re.search(names, name) or layer._parameters.get("weight") is None:
             continue
         # a weight that is an embedding, too, would be there twice; rounded it is small
-        make = None if owners[id(layer.weight)] > 1 and kind is None else product_class(kind, layer)
+        make: Any = (
+            None
+            if owners[id(layer.weight)] > 1 and kind is None
+            else product_class("int8" if kind and layer is head else kind, layer)
+        )
         if make is not None:
             joins = re.search(together, name)
+            if make is Int8Product and (layer is head or re.search(outliers, name)):
+                make = partial(Int8Product, twice=True)
             group = name.rpartition(".")[0] if joins else name, make, len(plain_weight(layer).t()), layer.bias is None
             groups.setdefault(group, []).append(layer)
+            layer.__dict__["counted"] = owners[id(layer.weight)] == 1  # an embedding stays, and counts already
     with torch.no_grad():
         for (_, make, *_), layers in groups.items():
             prepare_together(layers, make)
@@ -282,7 +308,7 @@ def plain_weight(layer: nn.Module) -> Tensor:
     return layer.weight.t() if getattr(layer, "transposed", False) else layer.weight
 
 
-def prepare_together(layers: list[Any], make: type[Product]) -> None:
+def prepare_together(layers: list[Any], make: Callable[..., Product]) -> None:
     """One product for layers that read the same input."""
     weights, biases = [plain_weight(layer).detach() for layer in layers], [layer.bias for layer in layers]
     weight = weights[0] if len(layers) == 1 else torch.cat(weights)
@@ -304,7 +330,7 @@ def unprepare(model: nn.Module) -> None:
         if isinstance(layer, PreparedLinear):
             weight = nn.Parameter(layer.weight.clone(), requires_grad=layer.trainable)
             become(layer, layer.origin)
-            for name in ("product", "part", "trainable", "origin", "transposed"):
+            for name in ("product", "part", "trainable", "origin", "transposed", "counted"):
                 layer.__dict__.pop(name, None)
             layer.weight = weight  # type: ignore[misc]
 
@@ -312,6 +338,6 @@ def unprepare(model: nn.Module) -> None:
 def prepared_sizes(model: nn.Module) -> tuple[int, int, int]:
     """(numbers in the weights of prepared layers, those of them that were trainable, bytes that they take)"""
     layers = [layer for layer in model.modules() if isinstance(layer, PreparedLinear)]
-    sizes = [(layer.in_features * layer.out_features, layer.trainable) for layer in layers]
+    sizes = [(layer.in_features * layer.out_features, layer.trainable) for layer in layers if layer.counted]
     nbytes = sum(product.nbytes for product in {layer.product for layer in layers})
     return sum(size for size, _ in sizes), sum(size for size, trainable in sizes if trainable), nbytes

@@ -22,8 +22,10 @@ from .checkpoint import (
     Shard,
     fill,
     find_weights,
+    join_parts,
     match_names,
     open_state_dict,
+    refuse_quantization,
     save_weights,
     set_tensor,
     shared_groups,
@@ -31,8 +33,8 @@ from .checkpoint import (
 )
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import fetch, file_in, find_gguf, read_json, upload
-from .linear import KINDS, prepare, prepared_sizes, unprepare
-from .outputs import ModelOutput
+from .linear import KINDS, is_prepared, prepare, prepared_sizes, unprepare
+from .outputs import ModelOutput, transition_scores
 
 # what code written for Transformers passes to every model, used or not
 UNUSED_INPUTS = frozenset({"cache_position", "num_items_in_batch", "token_type_ids"})
@@ -58,14 +60,18 @@ class Model(nn.Module):
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
     prepared: ClassVar[str] = ""  # names of the linear layers that prepare() makes faster
     together: ClassVar[str] = "(?!)"  # those of them that read the same input as their neighbours
+    outliers: ClassVar[str] = "(?!)"  # those of them whose inputs have a few huge values
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
+    # a quant_method that is read into plain weights -> the endings of a weight's parts in the file, what joins them
+    quantized: ClassVar[dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]]] = {}
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
     _prepared = False
     quantization: str | None = None  # "int8", "int4": what the weights of the prepared layers are rounded to
     _inner = False  # part of a larger model, which reads its outputs by name
+    compute_transition_scores = staticmethod(transition_scores)
 
     def __init__(self, config: Config):
         if not isinstance(config, Config):
@@ -219,13 +225,15 @@ class Model(nn.Module):
         if name is None and (config is None or state_dict is None):
             raise ValueError("Without a name, from_pretrained needs a config and a state_dict.")
         config = cls._make_config(name, config, where, overrides, kernel)
-        refuse_quantization(config, quantization_config)
+        refuse_quantization(config, quantization_config, cls.quantized)
         device = as_device(device_map)
         if state_dict is not None:
             shards = [open_state_dict(state_dict)]
         else:
             assert name is not None
             shards = find_weights(name, variant, use_safetensors, where)
+        if config.extra.get("quantization_config"):  # what is made of it is not quantised
+            shards = join_parts(shards, *cls.quantized[config.extra.pop("quantization_config")["quant_method"]])
         check_counts(config, shards)
         dtype = checkpoint_dtype(as_dtype(dtype), config, shards, device)
         model = cls._on_meta(config, arguments)
@@ -235,7 +243,7 @@ class Model(nn.Module):
         matched, unexpected = match_names(in_file, expected, cls.base_model_prefix, renames)
         keep = re.compile("|".join(cls.keep_float32) or "(?!)")
         dtype_of = lambda name, _: torch.float32 if keep.search(name) else dtype  # noqa: E731
-        report = fill(model, shards, matched, dtype_of=dtype_of, device=device)
+        report = fill(model, shards, matched, dtype_of=dtype_of, device=device, loaded=rounding(model, quantization))
         report.unexpected = unexpected
         if any(buffer.is_meta for buffer in model.buffers()):  # a user's class made them from its config
             for buffer_name, buffer in cls(config, **arguments).named_buffers():
@@ -287,7 +295,8 @@ class Model(nn.Module):
         """Draws what may be new, raises for all else that the checkpoint lacks, and says what was not used."""
         kind = type(self).__name__
         report.raise_for(kind, name, self._may_be_new(), ignore_mismatched)
-        state = self.state_dict()
+        # not state_dict, which makes rounded weights plain again
+        state = {**dict(nn.Module.named_parameters(self, remove_duplicate=False)), **dict(self.named_buffers())}
         new = [n for n in (*report.missing, *(n for n, _, _ in report.mismatched)) if state[n].is_meta]
         there, asked = (sum(t.nbytes for t in state.values() if t.is_meta == meta) for meta in (False, True))
         if asked > 16 * there + 2**26:
@@ -300,7 +309,7 @@ class Model(nn.Module):
         together = {n for group in shared_groups(self) for n in group}
         self._kept_untied = {n for n in self.tied if n not in together}
         report.missing = [n for n in report.missing if n not in together]
-        left = [n for n, tensor in self.state_dict().items() if tensor.is_meta]
+        left = [n for n, tensor in nn.Module.named_parameters(self) if tensor.is_meta]
         assert not left, f"left without values: {left}"
         if new:
             logging.once(f"{kind} of {name}: new weights were drawn for {summary(new)}. Train them before use.")
@@ -318,11 +327,8 @@ class Model(nn.Module):
     def _may_be_new(cls) -> tuple[str, ...]:
         """may_be_new; in a class of a user's own, everything that he puts on top of the base model, too."""
         ours = cls.__module__.startswith("plainformers.")
-        return (
-            cls.may_be_new
-            if ours or not cls.base_model_prefix
-            else (*cls.may_be_new, rf"^(?!{cls.base_model_prefix}\.)")
-        )
+        heads = () if ours or not cls.base_model_prefix else (rf"^(?!{cls.base_model_prefix}\.)",)
+        return (*cls.may_be_new, *heads)
 
     def _draw(self, names: list[str], dtype_of: Callable, device: torch.device) -> None:
         """Draws the named parameters and leaves all others as they are."""
@@ -434,7 +440,10 @@ class Model(nn.Module):
         if self.quantization:
             self._refuse(f"prepare(quantization={quantization!r})")
         self.unprepare()
-        done = bool(self.prepared) and prepare(self, self.prepared, self.together, quantization)
+        done = any(map(is_prepared, self.modules()))  # while loading
+        done |= bool(self.prepared) and prepare(
+            self, self.prepared, self.together, quantization, self.outliers, self.get_output_embeddings()
+        )
         if quantization and not done:
             raise ValueError(
                 f"{type(self).__name__} cannot be quantised to {quantization} here: that needs a float32 or bfloat16 "
@@ -516,9 +525,8 @@ class Model(nn.Module):
         return {"input_ids": torch.tensor([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], device=self.device)}
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        embeddings = (
-            {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
-        )
+        looked_at = self.modules() if exclude_embeddings else ()
+        embeddings = {id(m.weight) for m in looked_at if isinstance(m, nn.Embedding)}
         prepared = prepared_sizes(self)[1 if only_trainable else 0]
         others = (p for p in self._weights() if id(p) not in embeddings and (p.requires_grad or not only_trainable))
         return prepared + sum(p.numel() for p in others)
@@ -628,14 +636,13 @@ class Model(nn.Module):
         return hasattr(self, "generate")
 
 
-def refuse_quantization(config: Config, quantization_config: Any) -> None:
-    asked = quantization_config or config.extra.get("quantization_config")
-    if asked:
-        method = asked.get("quant_method", asked) if isinstance(asked, dict) else type(asked).__name__
-        raise ValueError(
-            f"{config.name_or_path or 'The config'} asks for quantisation by {method!r}, which is not supported here; "
-            "its weights would be read as raw integers. Use a checkpoint in float32, float16 or bfloat16."
-        )
+def rounding(model: Model, quantization: str | None) -> Callable[[str], None]:
+    """What `fill` tells of each tensor that is there."""
+    if not quantization:
+        return lambda name: None
+    from .quantize import RoundWhileLoading
+
+    return RoundWhileLoading(model, quantization)
 
 
 def check_counts(config: Config, shards: list[Shard]) -> None:

@@ -114,7 +114,7 @@ class Model(nn.Module):
     renames: ClassVar[tuple[tuple[str, str | None], ...]] = ()  # names of old checkpoints -> names here; None drops
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
-    prepared, together, accepts_packed, main_input_name = "", "", False, "input_ids"
+    prepared, together, outliers, accepts_packed, main_input_name, quantized = "", "", "", False, "input_ids", {}
     gradient_checkpointing = False
 
     def __init__(self, config: Config):

@@ -340,8 +340,9 @@ def load_tokenizer(
     where = {name: options.pop(name) for name in HUB_ARGUMENTS if name in options}
     if (path := find_gguf(name_or_path, options.pop("gguf_file", None), **where)) is not None:
         return load_gguf(path, name_or_path, options)
-    folder = fetch(name_or_path, lambda names: wanted_files(names) + only_vocabulary(names), **where)
-    for found in only_vocabulary(names_in(folder)):
+    others = ("tokenizer.json", *VOCABULARY_FILES)
+    folder = fetch(name_or_path, lambda names: wanted_files(names) + only_gguf(names, others), **where)
+    for found in only_gguf(names_in(folder), others):
         return load_gguf(file_in(folder, found), name_or_path, options)
     files = read_files(folder)
     if model_type is not None and "model_type" not in files.model:
@@ -351,11 +352,6 @@ def load_tokenizer(
     tokenizer = cls.from_files(files, resolve_keywords(options, allowed, "from_pretrained"))
     tokenizer.name_or_path = str(name_or_path)
     return tokenizer
-
-
-def only_vocabulary(names: list[str]) -> list[str]:
-    """The one GGUF file among names, where no other file holds a vocabulary."""
-    return [] if {"tokenizer.json", *VOCABULARY_FILES}.intersection(names) else only_gguf(names)
 
 
 def load_gguf(path: Any, name_or_path: str | Path, options: dict[str, Any]) -> Tokenizer:

@@ -96,6 +96,8 @@ def golden(row: Row) -> None:
         out = model(**inputs, output_hidden_states=True, output_attentions=True)
         tensors |= {f"{head}/{name}": value for name, value in flatten_outputs(out).items()}
         if head == "causal-lm" and row in GENERATED:
+            if "output_router_logits" in row.config:  # with it, its decoding fails: the mask is longer than the scores
+                model.config.output_router_logits = False
             for how, options in GENERATIONS.items():
                 torch.manual_seed(0)
                 # a copy: dynamic rotary tables of the reference remember the longest text of earlier calls

@@ -156,6 +156,12 @@ GEMMA3 |= {"query_pre_attn_scalar": 5}
 # small bounds, so that they bend what they bound
 GEMMA2 = LLAMA | {"head_dim": 6, "sliding_window": 3, "query_pre_attn_scalar": 5, "final_logit_softcapping": 2.0}
 GEMMA2 |= {"attn_logit_softcapping": 1.5}
+EXPERTS = LLAMA | rope("default") | {"num_experts_per_tok": 2}
+MIXTRAL = EXPERTS | {"num_local_experts": 4}
+QWEN3_MOE = EXPERTS | {"num_experts": 4, "moe_intermediate_size": 12, "head_dim": 6, "norm_topk_prob": True}
+GPT_OSS = LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 6, "sliding_window": 3}
+GPT_OSS |= rope("yarn", factor=4.0, original_max_position_embeddings=4, beta_fast=2.0, beta_slow=1.0, truncate=False)
+ROUTED = {"output_router_logits": True, "router_aux_loss_coef": 0.5}
 GPT_NEOX = {k: v for k, v in LLAMA.items() if k not in ("num_key_value_heads", "rms_norm_eps")}
 GPT_NEOX |= {"hidden_size": 32, "num_attention_heads": 2, "layer_norm_eps": 1e-3}
 OPT = {"vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 24}
@@ -163,6 +169,49 @@ OPT |= {"max_position_embeddings": 12, "pad_token_id": 1, "bos_token_id": 2, "eo
 OPT_HEADS = ("base", "causal-lm", "sequence-classification", "question-answering")
 
 ROWS = (
+    Row(
+        "gpt_oss",
+        "gpt_oss",
+        GPT_OSS | {"swiglu_limit": 1.0},  # some of the inputs are larger
+        ("base", "causal-lm", "sequence-classification", "token-classification"),
+        "openai/gpt-oss-20b",
+        decoder=True,
+    ),
+    Row(
+        "gpt_oss-routed",
+        "gpt_oss",
+        GPT_OSS
+        | ROUTED
+        | {"num_hidden_layers": 3, "attention_bias": False, "swiglu_alpha": 1.0, "tie_word_embeddings": True}
+        | {"layer_types": ["full_attention", "full_attention", "sliding_attention"]},
+        ("base", "causal-lm"),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
+    Row("mixtral", "mixtral", MIXTRAL, DECODER_HEADS, "mistralai/Mixtral-8x7B-Instruct-v0.1", decoder=True),
+    Row(
+        "mixtral-routed-window",
+        "mixtral",
+        MIXTRAL
+        | ROUTED
+        | {"sliding_window": 3, "num_local_experts": 3, "router_jitter_noise": 0.1, "head_dim": 6}
+        | {"tie_word_embeddings": True},
+        ("base", "causal-lm"),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
+    Row("qwen3_moe", "qwen3_moe", QWEN3_MOE, DECODER_HEADS, "Qwen/Qwen3-30B-A3B", decoder=True),
+    Row(
+        "qwen3_moe-routed-some-layers",
+        "qwen3_moe",
+        QWEN3_MOE
+        | ROUTED
+        | {"num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [3], "norm_topk_prob": False}
+        | {"attention_bias": True, "use_sliding_window": True, "sliding_window": 3},
+        ("base", "causal-lm"),
+        "none: the switches of the reference code",
+        decoder=True,
+    ),
     Row(
         "gemma2",
         "gemma2",
@@ -908,6 +957,9 @@ def flatten_outputs(out: Any) -> dict[str, torch.Tensor]:
             for i, one in enumerate(value):
                 pair = isinstance(one, tuple)
                 flat |= {f"{name}.{i}.{j}": x for j, x in enumerate(one)} if pair else {f"{name}.{i}": one}
+        elif name == "router_logits":  # [B T, E]
+            first = out[0] if out[0].dim() == 3 else out.logits
+            flat |= {f"{name}.{i}": one.view(*first.shape[:2], -1) for i, one in enumerate(value)}
     flat = {name: x.transpose(0, 1) if name.startswith("mems") else x for name, x in flat.items()}  # [B, M, C]
     return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in flat.items()}
 

@@ -187,6 +187,7 @@ class Gemma2PreTrainedModel(Model):
     config: Gemma2Config
     prepared = r"layers\.\d+\.|^lm_head$"
     together = r"\.(q|k|v|gate|up)_proj$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.")
 
     def init_weights(self, module: nn.Module) -> None:
@@ -292,7 +293,7 @@ class Gemma2ForCausalLM(Gemma2PreTrainedModel):
         return self.lm_head
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        self.lm_head = new_embeddings  # type: ignore[assignment]
+        self.lm_head = cast(nn.Linear, new_embeddings)
 
     def forward(
         self,

@@ -222,6 +222,7 @@ class Gemma3TextPreTrainedModel(Model):
     config: Gemma3TextConfig
     prepared = r"layers\.\d+\.|^lm_head$"
     together = r"\.(q|k|v|gate|up)_proj$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.")
 
     def init_weights(self, module: nn.Module) -> None:
@@ -330,7 +331,7 @@ class Gemma3ForCausalLM(Gemma3TextPreTrainedModel):
         return self.lm_head
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        self.lm_head = new_embeddings  # type: ignore[assignment]
+        self.lm_head = cast(nn.Linear, new_embeddings)
 
     def forward(
         self,

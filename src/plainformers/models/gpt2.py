@@ -231,6 +231,7 @@ class GPT2PreTrainedModel(Model):
     # buffers of masks in older checkpoints, which are no parameters
     renames = ((r"\.(cross)?att(n|ention)\.(masked_)?bias$", None),)
     prepared = r"h\.\d+\.|^lm_head$"
+    outliers = r"\.mlp\.c_proj$"
     may_be_new = (
         *(r"^lm_head\.", r"^score\.", r"^classifier\.", r"^qa_outputs\.", r"^multiple_choice_head\."),
         *(r"\.crossattention\.", r"\.ln_cross_attn\."),

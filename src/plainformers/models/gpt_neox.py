@@ -169,6 +169,7 @@ class GPTNeoXPreTrainedModel(Model):
     # buffers of older checkpoints; the name that Transformers 5 has in memory
     renames = ((r"\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)$", None), (r"^lm_head\.", "embed_out."))
     prepared = r"layers\.\d+\.|^embed_out$"
+    outliers = r"\.dense_4h_to_h$"
     may_be_new = (r"^embed_out\.", r"^score\.", r"^classifier\.", r"^qa_outputs\.")
 
     def init_weights(self, module: nn.Module) -> None:

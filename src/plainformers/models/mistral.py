@@ -152,6 +152,7 @@ class MistralPreTrainedModel(Model):
     renames = ((r"\.rotary_emb\.inv_freq$", None),)  # a buffer of Transformers before 4.32
     prepared = r"layers\.\d+\.|^lm_head$"
     together = r"\.(q|k|v|gate|up)_proj$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.", r"^qa_outputs\.")
 
     def init_weights(self, module: nn.Module) -> None:

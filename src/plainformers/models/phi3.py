@@ -182,6 +182,7 @@ class Phi3PreTrainedModel(Model):
     config: Phi3Config
     renames = ((r"\.rotary_emb\.inv_freq$", None),)  # a buffer of Transformers before 4.32
     prepared = r"layers\.\d+\.|^lm_head$"
+    outliers = r"\.down_proj$"
     may_be_new = (r"^lm_head\.", r"^score\.")
 
     def init_weights(self, module: nn.Module) -> None:

@@ -101,7 +101,7 @@ class Pipeline:
             raise TypeError(
                 f"{type(self).__name__} needs a Model, got {type(model).__name__}: load one with from_pretrained."
             )
-        if not any(kind.__name__.removesuffix("Simple").endswith(self.model_ending) for kind in type(model).__mro__):
+        if not self.takes(model):
             raise ValueError(
                 f"{type(self).__name__} needs a model …{self.model_ending}, which {type(model).__name__} is not."
             )
@@ -125,6 +125,11 @@ class Pipeline:
     def __repr__(self) -> str:
         where = f"device={str(self.device)!r}, dtype={self.dtype}"
         return f"{type(self).__name__}({type(self.model).__name__}, task={self.task!r}, {where})"
+
+    @classmethod
+    def takes(cls, model: Model) -> bool:
+        """Whether the model has the task's head, by the name of its class or of one that it is made of."""
+        return any(kind.__name__.removesuffix("Simple").endswith(cls.model_ending) for kind in type(model).__mro__)
 
     # ---- The steps
 

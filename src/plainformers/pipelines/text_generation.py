@@ -31,12 +31,11 @@ class TextGenerationPipeline(Pipeline):
     """
 
     task = "text-generation"
-    model_ending = ""
+    model_ending = "ForCausalLM"
 
-    def __init__(self, model: Any, *arguments: Any, **keywords: Any):
-        if isinstance(model, Model) and not model.can_generate():
-            raise ValueError(f"TextGenerationPipeline needs a model …ForCausalLM, which {type(model).__name__} is not.")
-        super().__init__(model, *arguments, **keywords)
+    @classmethod
+    def takes(cls, model: Model) -> bool:
+        return model.can_generate()
 
     # ---- The steps
 
