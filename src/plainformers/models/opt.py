@@ -179,6 +179,7 @@ class OPTPreTrainedModel(Model):
     renames = ((r"(^|\.)decoder\.version$", None),)  # a note in the first checkpoints
     prepared = r"decoder\.(layers\.\d+\.|project_)|^lm_head$"
     together = r"\.(q|k|v)_proj$"
+    outliers = r"\.fc2$"
     may_be_new = (r"^lm_head\.", r"^score\.", r"^qa_outputs\.")
 
     def init_weights(self, module: nn.Module) -> None:
