@@ -71,12 +71,14 @@ format: $(VENV)/.installed-dev ## formats the code and mends what the linter can
 golden: $(VENV)/.installed-parity $(VENV)-4/.installed ## makes golden files with the reference library (MODEL=bert: only that)
 	$(BIN)/python tests/models/make_golden.py $(MODEL)
 	$(VENV)-4/bin/python tests/models/make_golden.py $(MODEL)
+	$(BIN)/python tests/generation_cases.py
+	$(VENV)-4/bin/python tests/generation_cases.py
 
-# version 4 of the reference, for what version 5 took away (head masks)
+# the last version 4 of the reference that has what version 5 took away: head masks, groups of beams, constraints, …
 $(VENV)-4/.installed:
 	@$(PYTHON) -m venv $(VENV)-4
 	@$(VENV)-4/bin/python -m pip install -qq --disable-pip-version-check $(TORCH_ARGS) $(TORCH)
-	@$(VENV)-4/bin/python -m pip install -qq --disable-pip-version-check transformers==4.57.6
+	@$(VENV)-4/bin/python -m pip install -qq --disable-pip-version-check transformers==4.55.4
 	@touch $@
 
 parity: $(VENV)/.installed-parity ## compares live with the reference library

@@ -45,13 +45,12 @@ def make_prompts(batch: bool = True) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask} if batch else {"input_ids": ids[:1]}
 
 
-def without(case: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in case.items() if name not in ("batch", "assistant")}
-
-
 # the reference takes a padding token of 0 for none in beam search
 BEAMS = {"num_beams": 4, "max_new_tokens": 12, "eos_token_id": EOS, "pad_token_id": 1}
 GROUPS = BEAMS | {"num_beams": 6, "num_beam_groups": 3, "diversity_penalty": 0.7}
+DRAFTS = {"batch": False, "assistant": True, "max_new_tokens": 30, "eos_token_id": EOS[:2]}
+CONTRAST = {"penalty_alpha": 0.6, "top_k": 5, "max_new_tokens": 12, "eos_token_id": EOS}
+DOLA = {"batch": False, "max_new_tokens": 12, "eos_token_id": EOS, "repetition_penalty": 1.2}
 # name -> options of generate
 CASES_5: dict[str, dict[str, Any]] = {
     "greedy": {"max_new_tokens": 12, "eos_token_id": EOS},
@@ -71,6 +70,9 @@ CASES_5: dict[str, dict[str, Any]] = {
     "beams, drawn, early": BEAMS | {"do_sample": True, "early_stopping": True, "temperature": 0.7, "top_k": 9},
     "beams, drawn, rules": BEAMS | {"do_sample": True, "top_p": 0.8, "no_repeat_ngram_size": 2},
     "beams, two": BEAMS | {"num_beams": 2, "max_new_tokens": 20},
+    "draft": DRAFTS,
+    "draft, rules": DRAFTS | {"repetition_penalty": 1.2, "min_new_tokens": 9, "no_repeat_ngram_size": 3},
+    "look up": DRAFTS | {"assistant": False, "prompt_lookup_num_tokens": 4},
     "beams, many": BEAMS | {"num_beams": 16, "num_return_sequences": 16, "eos_token_id": 24},
 }
 CASES_4: dict[str, dict[str, Any]] = {
@@ -85,14 +87,31 @@ CASES_4: dict[str, dict[str, Any]] = {
     "phrases": BEAMS | {"force_words_ids": [[7, 8, 9], [12, 13]], "num_return_sequences": 4},
     "choice": BEAMS | {"force_words_ids": [[[7, 8], [9, 10, 11]], [40]], "early_stopping": True},
     "phrase, long": BEAMS | {"force_words_ids": [[7, 8, 9, 10]], "length_penalty": 2.0, "early_stopping": "never"},
+    "contrastive": CONTRAST,
+    "contrastive, alone": CONTRAST | {"batch": False, "max_new_tokens": 20, "penalty_alpha": 0.9, "top_k": 9},
+    "contrastive, one after the other": CONTRAST | {"low_memory": True, "batch": False},
+    "contrastive, rules": CONTRAST | {"batch": False, "repetition_penalty": 1.2, "min_new_tokens": 5},
+    "low layers": DOLA | {"dola_layers": "low"},
+    "high layers": DOLA | {"dola_layers": "high"},
+    "some layers": DOLA | {"dola_layers": [0, 1, 3]},
+    "high layers, drawn": DOLA | {"dola_layers": "high", "do_sample": True},
     "phrase, two": BEAMS | {"num_beams": 2, "force_words_ids": [[50]], "max_new_tokens": 8},
 }
 
 
-def generate(model: Any, case: dict[str, Any]) -> Any:
+def generate(model: Any, case: dict[str, Any], small: Any = None) -> Any:
+    """small: the model that drafts."""
     torch.manual_seed(0)
+    if case.get("assistant"):
+        case = case | {"assistant_model": small}
     more = {"return_dict_in_generate": True, "output_scores": True}
-    return model.generate(**make_prompts(case.get("batch", True)), **without(case), **more)
+    options = {name: value for name, value in case.items() if name not in ("batch", "assistant")}
+    return model.generate(**make_prompts(case.get("batch", True)), **options, **more)
+
+
+def make_small(name: str, library: Any) -> Any:
+    """The first layer of a model, which therefore drafts what is often right."""
+    return make_model(name, library, **{"n_layer" if name == "gpt2" else "num_hidden_layers": 1})
 
 
 if __name__ == "__main__":
@@ -103,7 +122,7 @@ if __name__ == "__main__":
     found: dict[str, Any] = {"reference": f"transformers {version}"}
     for name in CONFIGS:
         for case, options in (CASES_4 if version[0] == "4" else CASES_5).items():
-            out = generate(make_model(name, transformers), options)
+            out = generate(make_model(name, transformers), options, make_small(name, transformers))
             found[f"{name}, {case}"] = [out.sequences.tolist()]
             if "sequences_scores" in out:
                 found[f"{name}, {case}"] += [out.sequences_scores.tolist()]

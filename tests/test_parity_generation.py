@@ -1,11 +1,13 @@
-"""Live comparison of the rules of generation and of GenerationConfig with the reference library (make parity)."""
+"""Live comparison of generate, its rules and GenerationConfig with the reference library (make parity)."""
 
 import json
 import math
 
 import pytest
 import torch
+from generation_cases import CONFIGS as TINY, EOS as ENDING, make_model, make_prompts, make_small
 
+import plainformers
 from plainformers import GenerationConfig, logits
 from plainformers.logits import make_rules
 
@@ -280,3 +282,120 @@ def test_the_mode_of_generation(do_sample, num_beams, more):
         assert more
         return
     assert transformers.GenerationConfig(**given).get_generation_mode() == ours
+
+
+# ---- generate, whole
+
+
+ENDS = {"eos_token_id": ENDING, "pad_token_id": 1, "max_new_tokens": 10}
+DRAWN_WAYS = [
+    {},
+    {"temperature": 0.6},
+    {"top_k": 5},
+    {"top_k": 0, "top_p": 0.7},
+    {"min_p": 0.05, "top_k": 0},
+    {"typical_p": 0.8},
+    {"epsilon_cutoff": 0.02, "eta_cutoff": 0.02},
+    {"num_return_sequences": 3},
+    {"renormalize_logits": True, "top_p": 0.9},
+    {"repetition_penalty": 1.4, "no_repeat_ngram_size": 2},
+]
+GREEDY_WAYS = [
+    {},
+    {"min_new_tokens": 6},
+    {"repetition_penalty": 1.5},
+    {"no_repeat_ngram_size": 2},
+    {"bad_words_ids": [[17], [44, 44], [6, 13]]},
+    {"sequence_bias": [[[44], -3.0], [[17, 12], 4.0]]},
+    {"suppress_tokens": [17, 6], "begin_suppress_tokens": [22, 20]},
+    {"forced_eos_token_id": 9},
+    {"exponential_decay_length_penalty": (3, 1.3)},
+    {"encoder_repetition_penalty": 1.5},
+    {"guidance_scale": 1.6},
+    {"guidance_scale": 1.6, "repetition_penalty": 1.5, "sequence_bias": [[[44], -3.0]]},
+    {"prefill_chunk_size": 3},
+    {"use_cache": False},
+]
+BEAM_WAYS = [
+    {"num_beams": n, "num_return_sequences": r, "length_penalty": p, "early_stopping": e, "do_sample": s}
+    for n, r, p, e, s in [
+        (2, 1, 1.0, False, False),
+        (3, 3, 0.0, True, False),
+        (5, 2, -0.7, "never", False),
+        (5, 5, 1.7, "never", False),
+        (8, 4, 0.3, False, False),
+        (4, 4, 1.0, True, True),
+        (3, 2, 0.4, False, True),
+        (6, 6, -1.0, "never", True),
+    ]
+]
+BEAM_WAYS += [
+    {"num_beams": 3, "use_cache": False},
+    {"num_beams": 3, "do_sample": True, "top_k": 6, "temperature": 0.8, "repetition_penalty": 1.3},
+    {"num_beams": 4, "bad_words_ids": [[17], [44, 44]], "min_new_tokens": 5, "num_return_sequences": 4},
+    {"num_beams": 4, "no_repeat_ngram_size": 4, "forced_eos_token_id": 9, "num_return_sequences": 2},
+    {"num_beams": 4, "eos_token_id": None, "num_return_sequences": 4},
+]
+WHOLE = [*GREEDY_WAYS, *({"do_sample": True} | way for way in DRAWN_WAYS), *BEAM_WAYS]
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Our models and the reference's, with the same numbers."""
+    return {name: (make_model(name, plainformers), make_model(name, transformers)) for name in TINY}
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("way", WHOLE, ids=lambda way: "+".join(f"{k}={v}" for k, v in way.items())[:80] or "greedy")
+def test_generate(way, name, pairs):
+    """Ids, scores, logits, hidden states and attentions of a padded batch."""
+    names = ("scores", "logits", "attentions", "hidden_states")
+    asked = {f"output_{one}": True for one in names} | {"return_dict_in_generate": True}
+    found = []
+    for model in pairs[name]:
+        model.set_attn_implementation("eager")
+        torch.manual_seed(3)
+        found.append(model.generate(**make_prompts(), **ENDS | way, **asked))
+    ours, reference = found
+    assert ours.sequences.tolist() == reference.sequences.tolist()
+    compared = [*names, "sequences_scores", "beam_indices"] if "num_beams" in way else list(names)
+    real = make_prompts()["attention_mask"].bool().repeat_interleave(len(ours.logits[0]) // 3, 0)
+    for one in compared:
+        got, want = ours[one], reference[one]
+        if one == "beam_indices":
+            assert got.tolist() == want.tolist()
+            continue
+        for i, (x, y) in enumerate(zip(flat(got), flat(want), strict=True)):
+            if one in ("attentions", "hidden_states") and x.shape[-2] == 6:  # those of padding are nobody's
+                x, y = (v.transpose(1, -2)[real] if one == "attentions" else v[real] for v in (x, y))
+            torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5, msg=lambda m, one=one, i=i: f"{one} {i}: {m}")
+    if "num_beams" in way or not way.get("do_sample"):
+        arguments = (ours.sequences, ours.scores, ours.get("beam_indices"))
+        for normalize in (False, True):
+            want = pairs[name][1].compute_transition_scores(*arguments, normalize_logits=normalize)
+            got = pairs[name][0].compute_transition_scores(*arguments, normalize_logits=normalize)
+            torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-6)
+
+
+def flat(value):
+    return [value] if isinstance(value, torch.Tensor) else [x for one in value for x in flat(one)]
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("way", [{}, {"repetition_penalty": 1.3}, {"assistant_ensemble_weight": 0.6}], ids=str)
+def test_assisted(way, name, pairs):
+    """Ids and what is recorded, token by token."""
+    found = []
+    for model, library in zip(pairs[name], (plainformers, transformers), strict=True):
+        small = make_small(name, library)
+        small.generation_config.num_assistant_tokens = 4
+        small.generation_config.assistant_confidence_threshold = 0.02
+        model.set_attn_implementation("eager")
+        more = {f"output_{one}": True for one in ("scores", "logits", "attentions", "hidden_states")}
+        more |= {"return_dict_in_generate": True, "assistant_model": small, "max_new_tokens": 16}
+        found.append(model.generate(**make_prompts(batch=False), **way, **more))
+    ours, reference = found
+    assert ours.sequences.tolist() == reference.sequences.tolist()
+    for one in ("scores", "logits", "hidden_states", "attentions"):
+        for x, y in zip(flat(ours[one]), flat(reference[one]), strict=True):
+            torch.testing.assert_close(x, y, atol=2e-5, rtol=2e-5)

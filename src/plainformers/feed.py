@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .cache import DynamicCache
 from .logits import Rule
 from .outputs import ModelOutput
 
@@ -48,11 +49,14 @@ class Feed:
     """What a model is given from turn to turn: only the tokens that its cache does not hold.
 
     mask [B, longest]: 0 for padding on the left of a prompt; None where there is none. inputs: what else the model
-    takes, the same in every turn. The rows are those of the ids that it is called with.
+    takes, the same in every turn. The rows are those of the ids that it is called with. times: so many rows, next to
+    each other, begin with the same prompt, which is read once.
     """
 
+    times = 1
+
     def __init__(self, model: Any, config: Settings, inputs: dict[str, Any], mask: Tensor | None, cache: Any):
-        self.model, self.mask, self.cache, self.config = model, mask, cache, config
+        self.model, self.mask, self.cache, self.chunk = model, mask, cache, config.prefill_chunk_size
         self.inputs, names = inputs, model._forward_names[0]
         self.fixed: dict[str, Any] = {"use_cache": cache is not None} if "use_cache" in names else {}
         for name in ("output_attentions", "output_hidden_states"):
@@ -65,6 +69,14 @@ class Feed:
 
     def __call__(self, ids: Tensor, keep: int = 1) -> Any:
         """The model's output for ids [B, T], with the logits of the last `keep` tokens."""
+        times, self.times = self.times, 1
+        if times > 1 and isinstance(self.cache, DynamicCache) and self.fixed.keys() <= {"use_cache"}:
+            prompts = torch.arange(0, len(ids), times, device=ids.device)
+            self.choose(prompts)
+            out = self(ids[prompts], keep)
+            self.choose(torch.arange(len(prompts), device=ids.device).repeat_interleave(times))
+            out.logits = out.logits.repeat_interleave(times, 0)
+            return out
         T, given = ids.shape[1] + self.ahead, dict(self.inputs)
         if self.embeds is not None and self.seen < self.ahead:
             given["inputs_embeds"] = self.embeds
@@ -74,10 +86,11 @@ class Feed:
             given["past_key_values"] = self.cache
         if self.mask is not None:
             given["attention_mask"] = self.mask[:, :T]
-        chunk = self.config.prefill_chunk_size
+        chunk = self.chunk
         while chunk and self.cache is not None and "input_ids" in given and given["input_ids"].shape[1] > chunk + keep:
-            part = {"input_ids": given["input_ids"][:, :chunk], "logits_to_keep": 1}
+            part: dict[str, Any] = {"input_ids": given["input_ids"][:, :chunk]}
             self.seen += chunk
+            part |= {"logits_to_keep": 1} if self.cuts else {}
             part |= {"attention_mask": self.mask[:, : self.seen]} if self.mask is not None else {}
             self.model(**given | self.fixed | part)
             given["input_ids"] = given["input_ids"][:, chunk:]
@@ -93,6 +106,8 @@ class Feed:
             self.cache.reorder_cache(rows)
         if self.mask is not None:
             self.mask = self.mask[rows]
+        if self.embeds is not None:
+            self.embeds = self.embeds[rows]
         self.inputs = {n: v[rows] if isinstance(v, Tensor) and v.dim() else v for n, v in self.inputs.items()}
 
     def forget(self, tokens: int) -> None:

@@ -5,7 +5,7 @@ one of beam.py and speculative.py. `Feed` knows what the model has seen and give
 Shapes: B rows (prompts times beams or returned sequences), T tokens so far, V vocabulary.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,17 +18,18 @@ from .cache import DynamicCache, QuantizedCache, StaticCache
 from .feed import Feed, GenerateDecoderOnlyOutput, Record, Settings, Stop, Task
 from .generation_config import GenerationConfig
 from .logits import Rule, make_rules
-from .outputs import ModelOutput
+from .speculative import LOOPS, Turns, contrast_layers
 
 CACHES = {None: DynamicCache, "dynamic": DynamicCache, "static": StaticCache, "quantized": QuantizedCache}
 # keywords of Transformers' generate that change nothing here
 WITHOUT_EFFECT = frozenset({"synced_gpus", "trust_remote_code", "cache_position", "num_items_in_batch"})
 
 
-def steps(task: Task) -> Generator[Tensor, None, ModelOutput]:
+def steps(task: Task, contrast: Callable[[Any, Tensor], Tensor] | None = None) -> Turns:
     """Greedy search and sampling: yields the tokens [B] of each turn; its value is what generate returns.
 
-    Rows that are finished are not computed any more.
+    Rows that are finished are not computed any more. contrast: what is made of an output's logits [B, V] before the
+    rules see them.
     """
     feed, config, (B, start) = task.feed, task.config, task.ids.shape
     ids = task.ids.new_full((B, config.max_length), task.pad)
@@ -40,16 +41,18 @@ def steps(task: Task) -> Generator[Tensor, None, ModelOutput]:
     while length < config.max_length and len(rows):
         whole = len(rows) == B
         out = feed(ids[:, :length] if whole else ids[rows, :length])
-        logits = out.logits[:, -1].float()
+        scores = logits = out.logits[:, -1].float()
+        if contrast is not None:
+            scores = contrast(out, logits)
         if not whole:  # rules and random numbers are those of the whole batch
-            logits = logits.new_zeros(B, logits.shape[1]).index_copy_(0, rows, logits)
-        scores = task.apply(ids[:, :length], logits)
+            scores = scores.new_zeros(B, scores.shape[1]).index_copy_(0, rows, scores)
+        scores = task.apply(ids[:, :length], scores)
         record.add(out, logits, scores)
         new = torch.multinomial(scores.softmax(-1), 1)[:, 0] if config.do_sample else scores.argmax(-1)
         ids[:, length] = new if B == 1 else torch.where(alive, new, task.pad)
         length += 1
         yield ids[:, length - 1]
-        done = task.stop(ids[:, :length], scores) & alive
+        done = task.stop(ids[:, :length], record.kept.get("scores")) & alive
         if done.any():
             alive = alive & ~done
             if drops and alive.any():
@@ -58,9 +61,15 @@ def steps(task: Task) -> Generator[Tensor, None, ModelOutput]:
     return GenerateDecoderOnlyOutput(ids[:, :length], **record.fields(), past_key_values=feed.cache)
 
 
-def sample(task: Task) -> ModelOutput:
-    """All of the steps, each handed to the streamer."""
-    turns = steps(task)
+def turns_of(task: Task, assistant: Any = None, tokenizer: Any = None, other: Any = None) -> Turns:
+    """All ways but beam search, turn by turn."""
+    if task.mode in LOOPS:
+        return LOOPS[task.mode](task, assistant, tokenizer, other)
+    return steps(task, contrast_layers(task) if task.mode == "dola_generation" else None)
+
+
+def run(task: Task, turns: Turns) -> Any:
+    """All turns, each handed to the streamer."""
     while True:
         try:
             new = next(turns)
@@ -128,7 +137,8 @@ def generate(
     if streamer is not None:
         streamer.put(task.ids.cpu())
     try:
-        out = find_loop(task.mode)(task, assistant_model, tokenizer, assistant_tokenizer)
+        others = (assistant_model, tokenizer, assistant_tokenizer)
+        out: Any = beam_search(task) if "beam" in task.mode else run(task, turns_of(task, *others))
     finally:
         if streamer is not None:
             streamer.end()
@@ -155,11 +165,13 @@ def stream(
 
     skip_special_tokens = keywords.pop("skip_special_tokens", True)
     own = {name: keywords.pop(name, None) for name in ("logits_processor", "stopping_criteria")}
-    task, _ = make_task(model, inputs, generation_config, keywords, False, own | {"tokenizer": tokenizer})
-    if task.mode not in ("greedy_search", "sample") or len(task.ids) > 1:
-        raise ValueError("stream follows one text as it is written: no beams, no drafts, one prompt.")
+    assistant, other = keywords.pop("assistant_model", None), keywords.pop("assistant_tokenizer", None)
+    own["tokenizer"] = tokenizer
+    task, _ = make_task(model, inputs, generation_config, keywords, assistant is not None, own)
+    if "beam" in task.mode or len(task.ids) > 1:
+        raise ValueError("stream follows one text as it is written: no beams, one prompt.")
     pieces = TextPieces(tokenizer, skip_special_tokens=skip_special_tokens)
-    for new in steps(task):
+    for new in turns_of(task, assistant, tokenizer, other):
         if piece := pieces.push(new.tolist()):
             yield piece
     if piece := pieces.flush():
@@ -182,8 +194,8 @@ def make_task(
     B, start = ids.shape
     ahead = 0 if "inputs_embeds" not in given else given["inputs_embeds"].shape[1]
     settle_lengths(model, config, start, ahead)
-    mode = "assisted_generation" if assisted else config.get_generation_mode()
-    check_mode(mode, config, B, own.get("streamer"))
+    mode = config.get_generation_mode(True if assisted else None)
+    check_mode(mode, config, B, assisted, own.get("streamer"))
     eos = config.eos_token_id
     eos = torch.tensor([] if eos is None else [eos] if isinstance(eos, int) else list(eos), dtype=torch.long)
     pad = config.pad_token_id if config.pad_token_id is not None else int(eos[0]) if len(eos) else 0
@@ -200,7 +212,8 @@ def make_task(
         device=ids.device,
     )
     if config.guidance_scale not in (None, 1):
-        rules.insert(0, guidance(model, config, ids, *negative))
+        grows = mode in ("greedy_search", "sample", "dola_generation", "contrastive_search")
+        rules.insert(0, guidance(model, config, ids, grows, *negative))
     times = config.num_beams if "beam" in mode else config.num_return_sequences or 1
     if times > 1:
         ids = ids.repeat_interleave(times, 0)
@@ -212,22 +225,13 @@ def make_task(
     if mask is not None:  # new tokens are real
         mask = torch.nn.functional.pad(mask, (0, config.max_length + ahead - mask.shape[1]), value=1)
     feed = Feed(model, config, given, mask, cache)
+    feed.times = times
     if feed.seen and feed.seen >= start + ahead:
         raise ValueError(
             f"past_key_values holds {feed.seen} tokens; give the whole prompt, with one more at least: {start}."
         )
     stop = Stop(config, eos, own.get("tokenizer"), list(own.get("stopping_criteria") or ()))
     return Task(ids, feed, config, rules, stop, eos, pad, mode, own.get("streamer")), back
-
-
-def find_loop(mode: str) -> Callable[..., Any]:
-    if mode in ("greedy_search", "sample"):
-        return lambda task, *_: sample(task)
-    if "beam" in mode:
-        return lambda task, *_: beam_search(task)
-    from .speculative import LOOPS
-
-    return LOOPS[mode]
 
 
 def read_request(
@@ -263,7 +267,7 @@ def read_prompt(model: Any, config: Settings, given: dict[str, Any]) -> tuple[Te
                 "generate needs a prompt: input_ids, or a bos_token_id in the generation config to begin with."
             )
         ids = torch.tensor([[config.bos_token_id]], device=model.device)
-    if ids is None:
+    if ids is None and embeds is not None:
         ids = torch.empty((embeds.shape[0], 0), dtype=torch.long, device=embeds.device)
     if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
         shape = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
@@ -323,13 +327,16 @@ def settle_lengths(model: Any, config: Settings, start: int, ahead: int) -> None
         logging.once(f"{message} What it was not trained for is seldom good.", logging.WARNING)
 
 
-def check_mode(mode: str, config: Settings, B: int, streamer: Any) -> None:
-    if streamer is not None and ("beam" in mode or B * (config.num_return_sequences or 1) > 1):
-        why = (
-            f"{config.num_beams} beams" if "beam" in mode else f"{B * (config.num_return_sequences or 1)} texts at once"
-        )
+def check_mode(mode: str, config: Settings, B: int, assisted: bool, streamer: Any) -> None:
+    texts = B * (config.num_return_sequences or 1)
+    if streamer is not None and ("beam" in mode or texts > 1):
+        why = f"{config.num_beams} beams" if "beam" in mode else f"{texts} texts at once"
         raise ValueError(f"A streamer follows one text as it is written; there are {why}.")
-    if mode == "greedy_search" and (config.num_return_sequences or 1) > 1:
+    if assisted and mode != "assisted_generation":
+        raise ValueError(f"An assistant_model drafts for greedy search and sampling, not for {mode.replace('_', ' ')}.")
+    if mode == "assisted_generation" and texts > 1:
+        raise ValueError(f"A draft is checked for one prompt and one text at a time; there are {texts}.")
+    if mode == "greedy_search" and texts > B:
         raise ValueError(
             f"num_return_sequences={config.num_return_sequences} without sampling would be the same text as often: set "
             "do_sample=True or num_beams."
@@ -359,15 +366,18 @@ def repeat_rows(value: Any, B: int, times: int) -> Any:
     return value
 
 
-def guidance(model: Any, config: Settings, prompts: Tensor, ids: Tensor | None, mask: Tensor | None) -> Rule:
+def guidance(
+    model: Any, config: Settings, prompts: Tensor, grows: bool, ids: Tensor | None, mask: Tensor | None
+) -> Rule:
     """Leads away from what the model would write after a negative prompt [B or 1, N], without one the last token.
 
+    grows: rows keep their places and tokens from turn to turn, so that a cache can.
     Paper: Sanchez et al., 2023, https://arxiv.org/abs/2306.17806
     """
     other, start = prompts[:, -1:] if ids is None else ids.expand(len(prompts), -1), prompts.shape[1]
     if mask is not None:
         mask = torch.nn.functional.pad(mask.expand(len(prompts), -1), (0, config.max_length - start), value=1)
-    cached = config.use_cache and (config.num_beams or 1) == 1  # beams change their places
+    cached = config.use_cache and grows
     feed: Feed | None = None
 
     def guide(ids: Tensor, scores: Tensor) -> Tensor:

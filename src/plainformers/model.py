@@ -34,7 +34,7 @@ from .checkpoint import (
 from .config import HUB_ARGUMENTS, Config, counts_modules
 from .hub import fetch, file_in, find_gguf, read_json, upload
 from .linear import KINDS, is_prepared, prepare, prepared_sizes, unprepare
-from .outputs import ModelOutput
+from .outputs import ModelOutput, transition_scores
 
 # what code written for Transformers passes to every model, used or not
 UNUSED_INPUTS = frozenset({"cache_position", "num_items_in_batch", "token_type_ids"})
@@ -63,8 +63,7 @@ class Model(nn.Module):
     outliers: ClassVar[str] = "(?!)"  # those of them whose inputs have a few huge values
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
-    # a quant_method that is read into plain weights -> the endings of a weight's parts in the file, what joins them
-    quantized: ClassVar[dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]]] = {}
+    quantized: ClassVar[dict[str, Any]] = {}  # quant_method -> (endings of a weight's parts in the file, what joins them)
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
@@ -514,6 +513,8 @@ class Model(nn.Module):
     @property
     def device(self) -> torch.device:
         return next((p.device for p in self._weights()), torch.device("cpu"))
+
+    compute_transition_scores = staticmethod(transition_scores)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 HiddenStates = tuple[Tensor, ...]  # L + 1 tensors [B, T, C]: the embeddings, then the output of every layer
@@ -201,3 +202,21 @@ class QuestionAnsweringModelOutput(ModelOutput):
     hidden_states: HiddenStates | None = None
     attentions: Attentions | None = None
     loss_count: Tensor | None = outside_tuple()
+
+
+def transition_scores(
+    sequences: Tensor, scores: tuple[Tensor, ...], beam_indices: Tensor | None = None, normalize_logits: bool = False
+) -> Tensor:
+    """Of what generate returned, the score of each new token [B, new tokens]; 0 behind the end of a beam's text.
+
+    normalize_logits: their log-probabilities. Without beam_indices a text was written in one row.
+    """
+    if beam_indices is None:
+        rows = torch.arange(len(sequences), device=sequences.device)[:, None].expand(-1, len(scores))
+    else:
+        rows = beam_indices[:, : int((beam_indices >= 0).sum(-1).max())]
+    new = rows.shape[1]
+    table = torch.stack(scores[:new])  # [new tokens, rows, V]
+    table = table.log_softmax(-1) if normalize_logits else table
+    found = table[torch.arange(new, device=table.device), rows.clamp(min=0), sequences[:, sequences.shape[1] - new :]]
+    return found.masked_fill(rows < 0, 0.0)

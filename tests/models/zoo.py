@@ -418,7 +418,7 @@ ROWS = (
         "microsoft/Phi-3.5-mini-instruct",
         decoder=True,
         cached=False,  # keys of the first tokens were turned by the short factors
-        unpadded=("base", "causal-lm"),  # the reference goes by the longest of a batch
+        unpadded=("base", "causal-lm", "generate"),  # the reference goes by the longest of a batch
     ),
     Row(
         "phi3-partial-tied",
