@@ -63,8 +63,7 @@ class Model(nn.Module):
     outliers: ClassVar[str] = "(?!)"  # those of them whose inputs have a few huge values
     keep_float32: ClassVar[tuple[str, ...]] = ()  # names that stay in float32 whatever dtype is asked for
     accepts_packed: ClassVar[bool] = False  # attention_mask may be Packed
-    # a quant_method that is read into plain weights -> the endings of a weight's parts in the file, what joins them
-    quantized: ClassVar[dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]]] = {}
+    quantized: ClassVar[dict[str, Any]] = {}  # quant_method -> (endings of a weight's parts in a file, what joins them)
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
