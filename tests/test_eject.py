@@ -316,8 +316,8 @@ def make_case(row, head, folder):
         "no-mask": (bare, {"kernel": "sdpa"}),
     }
     if head == row.heads[0]:
-        L, H = (2, 4)
-        heads = {"head_mask": draw("heads", (L, H)) + 1}
+        H = next(row.config[name] for name in ("num_attention_heads", "n_head", "n_heads") if name in row.config)
+        heads = {"head_mask": draw("heads", (2, H)) + 1}
         for kernel in ("sdpa", "eager") if "head_mask" in inspect.signature(kind.forward).parameters else ():
             variants[f"head-mask-{kernel}"] = plain | heads, {"kernel": kernel}
         if head == "base" and not {"mems", "perm_mask"} & {*row.extra}:  # they go with a mask of tokens
