@@ -491,9 +491,8 @@ def generate(model: Any, input_ids: Tensor, attention_mask: Tensor | None = None
     file = model.generation_config or {n: v for n, v in vars(model.config).items() if n in SETTINGS.keys() - lengths}
     if strange := sorted(n for n, v in file.items() if v and n not in SETTINGS and not re.search("^_|version|^bos", n)):
         warnings.warn(f"generation_config.json sets {', '.join(strange)}; that is not done here.", stacklevel=2)
-    given = {name: value for name, value in settings.items() if value is not None}
-    late = lengths if given.keys() & lengths else ()  # a length given here counts alone
-    told = SETTINGS | {n: v for n, v in file.items() if v is not None and n not in late} | given
+    late = lengths if any(settings.get(name) for name in lengths) else ()  # a length given here counts alone
+    told = SETTINGS | {n: v for n, v in file.items() if v is not None and n not in late} | settings
     (B, T), pad, ends = input_ids.shape, told["pad_token_id"], told["eos_token_id"]
     last = T + told["max_new_tokens"] if told["max_new_tokens"] else told["max_length"] or T + 20
     ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=input_ids.device).view(-1)
