@@ -63,6 +63,8 @@ class Feed:
             if getattr(config, name) and config.return_dict_in_generate:
                 self.fixed[name] = True
         self.cuts = "logits_to_keep" in names
+        rope = getattr(model.config, "rope_parameters", None) or {}
+        self.turns_at = rope["original_max_position_embeddings"] if rope.get("rope_type") == "longrope" else None
         self.seen = 0 if cache is None else int(cache.get_seq_length())
         self.embeds: Tensor | None = inputs.pop("inputs_embeds", None)  # in place of the ids that they are longer than
         self.ahead = 0 if self.embeds is None else self.embeds.shape[1]
@@ -78,6 +80,11 @@ class Feed:
             out.logits = out.logits.repeat_interleave(times, 0)
             return out
         T, given = ids.shape[1] + self.ahead, dict(self.inputs)
+        if self.seen and self.turns_at is not None:
+            padding: Any = 0 if self.mask is None else (self.mask[:, :T] == 0).sum(1)
+            if torch.as_tensor((self.seen - padding <= self.turns_at) & (self.turns_at < T - padding)).any():
+                self.cache.reset()  # a text has become long, and its keys are turned by other factors
+                self.seen = 0
         if self.embeds is not None and self.seen < self.ahead:
             given["inputs_embeds"] = self.embeds
         else:

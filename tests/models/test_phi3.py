@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from plainformers import Phi3Config, Phi3Model
+from plainformers import Phi3Config, Phi3ForCausalLM, Phi3Model
 
 TINY = {"vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
 TINY |= {"pad_token_id": 0, "max_position_embeddings": 48, "original_max_position_embeddings": 5}
@@ -80,3 +80,21 @@ def test_each_sequence_takes_the_factors_of_its_own_length():
 def test_wrong_configs(wrong, message):
     with pytest.raises(ValueError, match=message):
         Phi3Config(**TINY | wrong)
+
+
+def test_a_text_that_becomes_long_while_it_is_written_is_read_anew():
+    """As if there were no cache: its keys would be turned by the factors of short texts."""
+    torch.manual_seed(0)
+    rope = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [3.0 + i for i in range(8)]}
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 61, "pad_token_id": 0}
+    config = Phi3Config(
+        **sizes, num_hidden_layers=2, intermediate_size=48, initializer_range=0.3, max_position_embeddings=64,
+        original_max_position_embeddings=10, rope_scaling=rope, rope_theta=50.0, eos_token_id=None, bos_token_id=1,
+    )  # fmt: skip
+    model = Phi3ForCausalLM(config).eval()
+    ids = torch.arange(3, 19).view(2, 8)
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    for given in ({}, {"attention_mask": mask}):
+        cached, anew = (model.generate(ids, **given, max_new_tokens=9, use_cache=use) for use in (True, False))
+        assert torch.equal(cached, anew)
