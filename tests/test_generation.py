@@ -677,14 +677,15 @@ def test_nothing_is_left_behind(models):
 
 
 def test_a_long_text_takes_memory_for_its_keys_only(models):
-    """Bytes in use at the end of each turn: the cache is taken once, so no turn takes more than the one before."""
+    """Bytes in use at the end of every eighth turn: the cache is taken once, so no turn takes more than another."""
     taken_up, model = [], models["llama"]
 
     def measure(ids, scores):
-        storages = [one.untyped_storage() for one in tensors()]
-        taken_up.append(sum({one.data_ptr(): one.nbytes() for one in storages}.values()))
+        if ids.shape[1] % 8 == 0:  # to look at every object takes a while
+            storages = [one.untyped_storage() for one in tensors()]
+            taken_up.append(sum({one.data_ptr(): one.nbytes() for one in storages}.values()))
         return torch.zeros(len(ids), dtype=torch.bool)
 
     gc.collect()
     model.generate(torch.full((1, 4), 7), max_new_tokens=56, stopping_criteria=[measure])
-    assert max(taken_up[3:]) - min(taken_up[3:]) < 2000
+    assert len(taken_up) == 7 and max(taken_up[1:]) - min(taken_up[1:]) < 2000
