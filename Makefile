@@ -86,7 +86,7 @@ parity: $(VENV)/.installed-parity ## compares live with the reference library
 
 real: $(VENV)/.installed-test ## downloads real checkpoints and tests with them
 	@$(ASSETS_TOOL)
-	$(PYTEST) -m real $(ARGS)
+	$(PYTEST) -m real -n 2 $(ARGS)
 
 browser: $(VENV)/.installed-browser ## opens traces and attention pages in Chromium; pictures go to build/browser
 	$(PYTEST) -m browser $(ARGS)
