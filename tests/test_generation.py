@@ -523,6 +523,7 @@ WRONG = {
     "a list": ({"input_ids": [[5, 6]]}, TypeError, r"return_tensors='pt'\) gives; got list"),
     "floats": ({"input_ids": torch.ones(1, 3)}, TypeError, r"shape \[B, T\]"),
     "padding only": ({"attention_mask": torch.zeros(1, 6, dtype=torch.long)}, ValueError, "nothing but padding"),
+    "short mask": ({"attention_mask": torch.ones(1, 3, dtype=torch.long)}, ValueError, r"\[1, 6\], got \[1, 3\]"),
     "mask": ({"attention_mask": torch.ones(2, 6, dtype=torch.long)}, ValueError, r"\[1, 6\], got \[2, 6\]"),
     "nothing to write": ({"max_new_tokens": 0}, ValueError, r"max_new_tokens must be in \[1, inf\), got 0"),
     "negative": ({"max_new_tokens": -2}, ValueError, r"max_new_tokens must be in \[1, inf\), got -2"),

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -165,22 +164,10 @@ def test_albert_from_an_old_bin():
 
 @torch.no_grad()
 def test_smollm2_from_a_gguf_file():
-    """Dequantised, loaded and run as the reference does it; twenty times as fast."""
+    """Its settings; what it writes is compared in test_real_decoders."""
     folder, want = find("smollm2"), json.loads((DATA / "expected" / "smollm2.json").read_text(encoding="utf-8"))
     if folder is None:
         pytest.skip("SmolLM2 is not in the cache: make real downloads it")
-    began = time.perf_counter()
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=want["file"])
-    model = AutoModelForCausalLM.from_pretrained(folder)  # which holds nothing else
-    assert time.perf_counter() - began < 20  # 1.5 s on two idle cores
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=want["file"])
     assert {name: getattr(model.config, name) for name in want["config"]} == want["config"]
     assert model.dtype == torch.float32 and model.config.rms_norm_eps == 1e-5
-    for prompt in want["prompts"]:
-        text = prompt["text"]
-        assert tokenizer(text, add_special_tokens=False)["input_ids"] == prompt["input_ids"]
-        ids = torch.tensor([prompt["input_ids"]])
-        top = model(ids).logits[0, -1].topk(8)
-        assert top.indices.tolist() == prompt["next_token_top8"]
-        torch.testing.assert_close(top.values, torch.tensor(prompt["next_token_top8_logits"]), atol=2e-4, rtol=0)
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False)
-        assert out[0, ids.shape[1] :].tolist() == prompt["greedy_ids"]

@@ -49,7 +49,7 @@ def test_prompts_become_the_recorded_ids(case):
         ids = torch.tensor([ids])
         with torch.no_grad():
             best = model(ids).logits[0, -1].topk(8)
-        torch.testing.assert_close(best.values, torch.tensor(prompt["next_token_top8_logits"]), atol=2e-3, rtol=0)
+        torch.testing.assert_close(best.values, torch.tensor(prompt["next_token_top8_logits"]), atol=2e-4, rtol=0)
         assert best.indices.tolist() == prompt["next_token_top8"]
         written = model.generate(ids, max_new_tokens=40)[0, ids.shape[1] :].tolist()
         assert written == prompt["greedy_ids"]

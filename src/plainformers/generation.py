@@ -87,9 +87,11 @@ def generation_config_of(model: Any) -> GenerationConfig:
     found = model.__dict__.get("_generation_config")
     if found is None:
         values = model.__dict__.get("generation_values")
-        found = (
-            GenerationConfig.from_model_config(model.config) if values is None else GenerationConfig.from_dict(values)
-        )
+        try:
+            own = values is not None
+            found = GenerationConfig.from_dict(values) if own else GenerationConfig.from_model_config(model.config)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{model.name_or_path}, what it says of generation: {error}") from error
         model.__dict__["_generation_config"] = found
     return found
 
@@ -282,10 +284,9 @@ def read_prompt(model: Any, config: Settings, given: dict[str, Any]) -> tuple[Te
     if mask is None and pad is not None and not ends and ids.eq(pad).any():
         mask = ids.ne(pad).long()
     if mask is not None:
-        if mask.dim() != 2 or mask.shape[0] != len(ids):
-            raise ValueError(
-                f"attention_mask must have the shape of the prompts, {list(ids.shape)}, got {list(mask.shape)}."
-            )
+        whole = [len(ids), ids.shape[1] + (0 if embeds is None else embeds.shape[1])]
+        if list(mask.shape) != whole:
+            raise ValueError(f"attention_mask must have the shape of the prompts, {whole}, got {list(mask.shape)}.")
         if not mask.any(-1).all():
             raise ValueError("A prompt is nothing but padding: its row of attention_mask has no 1.")
         mask = None if mask.all() else mask
