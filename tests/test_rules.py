@@ -118,7 +118,7 @@ GENERATION = {
 }
 GENERATION |= {"speculative", "streaming", "text_generation"}
 MOST_GENERATION_LINES, MOST_SHARED_LINES = 3_200, 12_500  # the second: all other files together
-MOST_TRAINING_LINES = 3_200  # all of training/
+MOST_TRAINING_LINES = 4_800  # all of training/
 
 
 def tree(path: Path) -> ast.Module:
@@ -245,7 +245,7 @@ def test_registry_files_and_heads_are_one():
 
 
 def test_public_names_exist_and_are_typed():
-    assert set(plainformers.__all__) == {*public_names(), "logging", "modeling_outputs"}
+    assert set(plainformers.__all__) == {*public_names(), "logging", "modeling_outputs", "trainer_utils"}
     for name in plainformers.__all__:
         assert getattr(plainformers, name) is not None
     stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
@@ -283,7 +283,7 @@ def lines(path: Path) -> int:
 
 def test_budgets():
     writes = [path for path in SHARED if path.stem in GENERATION]
-    trains = [path for path in SHARED if row(path) == "training"]
+    trains = [path for path in SHARED if row(path) in ("training", "trainer_utils")]
     assert sum(map(lines, writes)) <= MOST_GENERATION_LINES
     assert sum(map(lines, trains)) <= MOST_TRAINING_LINES
     assert sum(map(lines, SHARED)) - sum(map(lines, writes + trains)) <= MOST_SHARED_LINES

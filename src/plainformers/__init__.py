@@ -9,11 +9,11 @@ from typing import Any
 from .registry import public_names
 
 __version__ = "0.1.0"
-__all__ = sorted([*public_names(), "logging", "modeling_outputs"])  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted([*public_names(), "logging", "modeling_outputs", "trainer_utils"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("logging", "modeling_outputs"):
+    if name in ("logging", "modeling_outputs", "trainer_utils"):
         return importlib.import_module(f"{__name__}.{name}")
     found = public_names().get(name)
     if found is None:

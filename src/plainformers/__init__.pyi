@@ -1,6 +1,6 @@
 """The public names, for type checkers and editors; tests/test_rules.py keeps them equal to the registry."""
 
-from . import logging as logging, modeling_outputs as modeling_outputs
+from . import logging as logging, modeling_outputs as modeling_outputs, trainer_utils as trainer_utils
 from .auto import (
     AutoConfig as AutoConfig,
     AutoModel as AutoModel,
@@ -310,6 +310,62 @@ from .tokenizer_training import (
 from .trace import (
     Trace as Trace,
     watch as watch,
+)
+from .training.arguments import (
+    TrainingArguments as TrainingArguments,
+)
+from .training.callbacks import (
+    DefaultFlowCallback as DefaultFlowCallback,
+    EarlyStoppingCallback as EarlyStoppingCallback,
+    PrinterCallback as PrinterCallback,
+    ProgressCallback as ProgressCallback,
+    TrainerCallback as TrainerCallback,
+    TrainerControl as TrainerControl,
+    TrainerState as TrainerState,
+)
+from .training.data import (
+    DataCollatorForLanguageModeling as DataCollatorForLanguageModeling,
+    DataCollatorForMultipleChoice as DataCollatorForMultipleChoice,
+    DataCollatorForPermutationLanguageModeling as DataCollatorForPermutationLanguageModeling,
+    DataCollatorForSeq2Seq as DataCollatorForSeq2Seq,
+    DataCollatorForTokenClassification as DataCollatorForTokenClassification,
+    DataCollatorForWholeWordMask as DataCollatorForWholeWordMask,
+    DataCollatorWithFlattening as DataCollatorWithFlattening,
+    DataCollatorWithPadding as DataCollatorWithPadding,
+    DefaultDataCollator as DefaultDataCollator,
+    default_data_collator as default_data_collator,
+)
+from .training.evaluation import (
+    EvalPrediction as EvalPrediction,
+)
+from .training.optim import (
+    Adafactor as Adafactor,
+    AdafactorSchedule as AdafactorSchedule,
+    SchedulerType as SchedulerType,
+    get_adafactor_schedule as get_adafactor_schedule,
+    get_constant_schedule as get_constant_schedule,
+    get_constant_schedule_with_warmup as get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup,
+    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
+    get_cosine_with_min_lr_schedule_with_warmup as get_cosine_with_min_lr_schedule_with_warmup,
+    get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+    get_inverse_sqrt_schedule as get_inverse_sqrt_schedule,
+    get_linear_schedule_with_warmup as get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
+    get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule,
+    get_scheduler as get_scheduler,
+    get_wsd_schedule as get_wsd_schedule,
+)
+from .training.seeding import (
+    enable_full_determinism as enable_full_determinism,
+    set_seed as set_seed,
+)
+from .training.seq2seq import (
+    Seq2SeqTrainer as Seq2SeqTrainer,
+    Seq2SeqTrainingArguments as Seq2SeqTrainingArguments,
+)
+from .training.trainer import (
+    Trainer as Trainer,
 )
 from .views import (
     attention_view as attention_view,

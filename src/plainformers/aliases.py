@@ -20,6 +20,18 @@ ALIASES: dict[str, dict[str, str]] = {
     "forward": {"masked_lm_labels": "labels", "lm_labels": "labels"},
     "config": {"torch_dtype": "dtype", "_attn_implementation": "attn_implementation"},
     "pipeline": {"torch_dtype": "dtype", "use_auth_token": "token"},
+    # fmt: off
+    "training": {
+        "activation_checkpointing": "gradient_checkpointing",
+        "evaluation_strategy": "eval_strategy",
+        "activation_checkpointing_kwargs": "gradient_checkpointing_kwargs",
+        "no_cuda": "use_cpu",
+        "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+        "push_to_hub_model_id": "hub_model_id",
+        "per_gpu_train_batch_size": "per_device_train_batch_size",
+        "push_to_hub_token": "hub_token",
+    },
+    # fmt: on
 }
 
 # where -> keywords that are accepted and change nothing here, because what they ask for is always or never done
@@ -31,6 +43,8 @@ WITHOUT_EFFECT: dict[str, frozenset[str]] = {
     ),
     "from_config": frozenset({"trust_remote_code"}),
     "pipeline": frozenset(["trust_remote_code", "use_fast", "framework"]),
+    # use_mps_device: it is used where it is there. include_tokens_per_second: they are always counted.
+    "training": frozenset(["use_mps_device", "include_tokens_per_second"]),
 }
 
 

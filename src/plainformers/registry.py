@@ -37,10 +37,8 @@ _COMMON = "sequence-classification multiple-choice token-classification question
 _HEADS = "sequence-classification token-classification question-answering"
 _ROBERTA = f"base causal-lm masked-lm {_COMMON}"
 _XLNET = {"pretraining": "XLNetLMHeadModel", "causal_lm": "XLNetLMHeadModel"}
-_XLNET |= {
-    "question_answering": "XLNetForQuestionAnsweringSimple",
-    "beam_question_answering": "XLNetForQuestionAnswering",
-}
+_XLNET["question_answering"] = "XLNetForQuestionAnsweringSimple"
+_XLNET["beam_question_answering"] = "XLNetForQuestionAnswering"
 
 MODELS: dict[str, Entry] = {
     "albert": _entry("albert", "Albert", f"base pretraining masked-lm {_COMMON}"),
@@ -109,19 +107,31 @@ _PUBLIC: dict[str, str] = {
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
     "trace": "Trace watch",
+    "training.arguments": "TrainingArguments",
+    "training.callbacks": "DefaultFlowCallback EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback "
+    "TrainerControl TrainerState",
+    "training.data": "DataCollatorForLanguageModeling DataCollatorForMultipleChoice "
+    "DataCollatorForPermutationLanguageModeling DataCollatorForSeq2Seq DataCollatorForTokenClassification "
+    "DataCollatorForWholeWordMask DataCollatorWithFlattening DataCollatorWithPadding DefaultDataCollator "
+    "default_data_collator",
+    "training.evaluation": "EvalPrediction",
+    "training.optim": "Adafactor AdafactorSchedule SchedulerType get_adafactor_schedule get_constant_schedule "
+    "get_constant_schedule_with_warmup get_cosine_schedule_with_warmup "
+    "get_cosine_with_hard_restarts_schedule_with_warmup "
+    "get_cosine_with_min_lr_schedule_with_warmup get_cosine_with_min_lr_schedule_with_warmup_lr_rate "
+    "get_inverse_sqrt_schedule get_linear_schedule_with_warmup get_polynomial_decay_schedule_with_warmup "
+    "get_reduce_on_plateau_schedule get_scheduler get_wsd_schedule",
+    "training.seeding": "enable_full_determinism set_seed",
+    "training.seq2seq": "Seq2SeqTrainer Seq2SeqTrainingArguments",
+    "training.trainer": "Trainer",
     "views": "attention_view",
 }
 
 # public name -> (module, its name there)
-RENAMED: dict[str, str] = {
-    "PretrainedConfig": "Config",
-    "PreTrainedConfig": "Config",
-    "PreTrainedModel": "Model",
-}
+RENAMED = {"PretrainedConfig": "Config", "PreTrainedConfig": "Config", "PreTrainedModel": "Model"}
 
 
 def module_path(file: str) -> str:
-    """The module of a row's file."""
     return file if "." in file else f"plainformers.models.{file}"
 
 

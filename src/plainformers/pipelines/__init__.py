@@ -26,26 +26,23 @@ class Task(NamedTuple):
     file: str  # in this folder
     pipeline: str  # the class in it
     head: str  # of registry.AUTO_CLASSES
-    model: str | None  # the default; None: the caller names one
+    model: str | None = None  # the default; None: the caller names one
 
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
-        "text_classification",
-        "TextClassificationPipeline",
-        "sequence-classification",
-        "plainformers/sentiment-english",
+        "text_classification", "TextClassificationPipeline", "sequence-classification", "plainformers/sentiment-english"
     ),
-    "token-classification": Task("token_classification", "TokenClassificationPipeline", "token-classification", None),
-    "question-answering": Task("question_answering", "QuestionAnsweringPipeline", "question-answering", None),
-    "fill-mask": Task("fill_mask", "FillMaskPipeline", "masked-lm", None),
+    "token-classification": Task("token_classification", "TokenClassificationPipeline", "token-classification"),
+    "question-answering": Task("question_answering", "QuestionAnsweringPipeline", "question-answering"),
+    "fill-mask": Task("fill_mask", "FillMaskPipeline", "masked-lm"),
     "zero-shot-classification": Task(
         "zero_shot_classification", "ZeroShotClassificationPipeline", "sequence-classification", None
     ),
-    "text-generation": Task("text_generation", "TextGenerationPipeline", "causal-lm", None),
-    "text-ranking": Task("text_ranking", "TextRankingPipeline", "sequence-classification", None),
-    "feature-extraction": Task("feature_extraction", "FeatureExtractionPipeline", "base", None),
-    "sentence-similarity": Task("sentence_similarity", "SentenceSimilarityPipeline", "base", None),
+    "text-generation": Task("text_generation", "TextGenerationPipeline", "causal-lm"),
+    "text-ranking": Task("text_ranking", "TextRankingPipeline", "sequence-classification"),
+    "feature-extraction": Task("feature_extraction", "FeatureExtractionPipeline", "base"),
+    "sentence-similarity": Task("sentence_similarity", "SentenceSimilarityPipeline", "base"),
 }
 TASK_ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
@@ -53,13 +50,11 @@ TASK_ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-class
 # fmt: off
 ELSEWHERE = (
     "any-to-any", "audio-classification", "automatic-speech-recognition", "conversational", "depth-estimation",
-    "document-question-answering", "image-classification",
-    "image-feature-extraction", "image-segmentation", "image-text-to-text", "image-to-image", "image-to-text",
-    "keypoint-matching", "mask-generation", "object-detection", "summarization",
-    "table-question-answering", "text-to-audio", "text-to-speech", "text2text-generation",
-    "translation", "video-classification", "visual-question-answering", "vqa",
-    "zero-shot-audio-classification", "zero-shot-image-classification",
-    "zero-shot-object-detection",
+    "document-question-answering", "image-classification", "image-feature-extraction", "image-segmentation",
+    "image-text-to-text", "image-to-image", "image-to-text", "keypoint-matching", "mask-generation",
+    "object-detection", "summarization", "table-question-answering", "text-to-audio", "text-to-speech",
+    "text2text-generation", "translation", "video-classification", "visual-question-answering", "vqa",
+    "zero-shot-audio-classification", "zero-shot-image-classification", "zero-shot-object-detection",
 )
 # fmt: on
 

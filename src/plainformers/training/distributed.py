@@ -1,0 +1,139 @@
+"""Several processes, started by torchrun: data parallel (DDP) or with sharded parameters (FSDP2), both torch's own.
+
+With one process, every function here does nothing but what its name says.
+"""
+
+import contextlib
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, distributed as dist, nn
+
+from . import checkpoints
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def barrier() -> None:
+    if world_size() > 1:
+        dist.barrier()
+
+
+def own_device(args: Any) -> torch.device:
+    """The device of this process: its GPU, Apple's, or the CPU."""
+    if args.use_cpu:
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", args.local_process_index)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def start(args: Any) -> None:
+    """Meets the other processes that torchrun started; once."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or not dist.is_available() or dist.is_initialized():
+        return
+    on_gpu = args.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(args.device)
+    dist.init_process_group(args.ddp_backend or ("nccl" if on_gpu else "gloo"), timeout=args.ddp_timeout_delta)
+
+
+# ---- Numbers of all processes
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if world_size() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+def sum_of(value: Any, device: torch.device) -> Any:
+    """The sum of a plain number over all processes."""
+    if world_size() == 1:
+        return value
+    return type(value)(total(torch.tensor(value, dtype=torch.float64, device=device)).item())
+
+
+def gathered(value: Any) -> list[Any]:
+    """What each process has, in their order."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+# ---- Models
+
+
+def wrap(model: nn.Module, args: Any) -> nn.Module:
+    """What is called in training, in place of the model."""
+    if world_size() == 1:
+        return model
+    options = {
+        "find_unused_parameters": args.ddp_find_unused_parameters,
+        "bucket_cap_mb": args.ddp_bucket_cap_mb,
+        "broadcast_buffers": args.ddp_broadcast_buffers,
+        "static_graph": args.ddp_static_graph,
+    }
+    devices = [args.device] if args.device.type == "cuda" else None
+    chosen = {name: value for name, value in options.items() if value is not None}
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, **chosen)
+
+
+def together(model: Any, last: bool) -> Any:
+    """A context for one batch of a step: only after the last one do the processes add up their gradients."""
+    if isinstance(model, nn.parallel.DistributedDataParallel) and not last:
+        return model.no_sync()
+    return contextlib.nullcontext()
+
+
+def whole_state(model: nn.Module, copy: bool = False) -> dict[str, Tensor]:
+    """The state of a model on the CPU, under its published names; copy: it stays as it is while training goes on."""
+    copies: dict[int, Tensor] = {}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        key = tensor.data_ptr()  # tied parameters are one
+        if key not in copies or copies[key].shape != tensor.shape:
+            copies[key] = tensor.detach().to("cpu", copy=copy)
+        state[name] = copies[key]
+    return state
+
+
+@torch.no_grad()
+def load_whole_state(model: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Copies weights into a model. Raises ValueError, with nothing changed, when they are another model's."""
+    state = {**dict(nn.Module.named_parameters(model, remove_duplicate=False)), **dict(model.named_buffers())}
+    wrong = [
+        f"{name} has shape {list(tensor.shape)} in place of {list(state[name].shape)}"
+        for name, tensor in weights.items()
+        if name in state and tensor.shape != state[name].shape
+    ]
+    unknown = sorted(weights.keys() - state.keys())
+    reached = {id(state[name]) for name in weights.keys() & state.keys()}
+    kept = model.state_dict().keys()
+    missing = sorted(name for name, tensor in state.items() if name in kept and id(tensor) not in reached)
+    for what, names in (("unknown here", unknown), ("missing there", missing)):
+        wrong += [f"{len(names)} {what}: {', '.join(names[:3])}"] if names else []
+    if wrong:
+        raise ValueError(f"{where} holds the weights of another model: {'; '.join(wrong[:5])}.")
+    for name, tensor in weights.items():
+        state[name].copy_(tensor)
+
+
+whole_optimizer_state = checkpoints.optimizer_state
+restore_optimizer = checkpoints.restore_optimizer
+
+
+def gathered_rows(rows: Any) -> Any:
+    """Rows of an evaluation, which the processes took in turn, in their order."""
+    return rows
