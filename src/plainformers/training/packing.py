@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..sequences import Packed
 
+# inputs that belong to sequences in a way that a packed row does not keep
+OTHERS = {"past_key_values", "encoder_hidden_states", "encoder_attention_mask", "start_positions", "end_positions"}
+
 
 class Layout(NamedTuple):
     """Where the tokens of a packed row stood in the padded batch."""
@@ -35,7 +38,7 @@ def pack(inputs: dict[str, Any], shifted: bool) -> tuple[dict[str, Any], Layout 
     shifted: labels are compared with the logits one place before, so the first of a sequence must be nobody's.
     """
     mask = inputs.get("attention_mask")
-    if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] < 2 or "past_key_values" in inputs:
+    if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] < 2 or not inputs.keys().isdisjoint(OTHERS):
         return inputs, None
     B, T = mask.shape
     real = mask.ne(0)

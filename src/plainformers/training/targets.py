@@ -24,8 +24,8 @@ def count_targets(inputs: dict[str, Any], label_names: list[str], shifted: bool)
     if labels.is_floating_point() or labels.dtype == torch.bool:
         return labels.numel()
     ids = inputs.get("input_ids")
-    if shifted and isinstance(ids, Tensor) and labels.shape == ids.shape and labels.dim() == 2:
-        labels = labels[:, 1:]
+    if shifted and isinstance(ids, Tensor) and labels.shape == ids.shape:
+        labels = labels[..., 1:]
     return int((labels != -100).sum())
 
 

@@ -7,7 +7,6 @@ split into batches, accumulated batches and processes changes nothing.
 import contextlib
 import functools
 import inspect
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -96,10 +95,10 @@ class Trainer:
         self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.optimizer, self.lr_scheduler = optimizers
-        self._own_optimizers = optimizers
+        self._given_optimizers = optimizers
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
         self.state = self._new_state()
-        self.control = TrainerControl()
+        self.control, _ = TrainerControl(), self.packs
         quiet = args.disable_tqdm if args.disable_tqdm is not None else not is_seen()
         shown = PrinterCallback if quiet else ProgressCallback
         self.callbacks = Callbacks(
@@ -233,8 +232,8 @@ class Trainer:
             outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
             loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
         else:
-            outputs = model(**inputs)
-            loss = outputs[0] if type(outputs) is tuple else getattr(outputs, "loss", None)
+            outputs: Any = model(**inputs)
+            loss = outputs[0] if isinstance(outputs, tuple) else outputs.get("loss")
             if loss is None:
                 wanted = " or ".join(self.label_names) or "labels"
                 raise ValueError(
@@ -242,7 +241,7 @@ class Trainer:
                     f"when the rows hold {wanted}."
                 )
             if labels is not None and epsilon and not labels.is_floating_point():
-                loss = smooth_loss(outputs.logits, labels, epsilon, self._shifts)  # pyright: ignore
+                loss = smooth_loss(outputs["logits"], labels, epsilon, self._shifts)  # pyright: ignore
         return (loss, outputs) if return_outputs else loss
 
     def _update(self, loss: Tensor) -> None:
@@ -272,6 +271,7 @@ class Trainer:
     def _refuse_nan(self, loss: Tensor) -> None:
         """Raises before weights that are still right are changed or saved, once the loss is no number."""
         if not torch.isfinite(loss) and (loss.isnan() or not self.args.logging_nan_inf_filter):
+            self.writer.wait()
             last = checkpoints.newest_whole(self.args.output_dir)
             raise FloatingPointError(
                 f"The loss of step {self.state.global_step + 1} is {float(loss)}: training ended before it changed the "
@@ -316,7 +316,7 @@ class Trainer:
         ) if args.torch_compile else model  # fmt: skip
         self.model_wrapped = distributed.wrap(wrapped, args)
         if self.model_init is not None:  # another model: other parameters
-            self.optimizer, self.lr_scheduler = self._own_optimizers
+            self.optimizer, self.lr_scheduler = self._given_optimizers
         self.create_optimizer_and_scheduler(total)
         self._window_loss = torch.zeros((), dtype=torch.float64)
         self._total_loss, self._window_steps, self._place, self._logged = 0.0, 0, (0, 0), -1
