@@ -33,7 +33,8 @@ FACTORS = [
      [0.1, 0.7, 0.5 * (1 + cos(pi * 0.1)) * 0.8 + 0.2, 0.5 * (1 + cos(pi * 0.6)) * 0.8 + 0.2,
       0.5 * (1 + cos(pi * 1.1)) * 0.8 + 0.2]),
     ("warmup_stable_decay", {"num_decay_steps": 5}, [0, 0.5, 1, 1, 0]),
-    ("warmup_stable_decay", {"num_decay_steps": 10, "decay_type": "linear", "min_lr_ratio": 0.1}, [0.1, 0.55, 1, 0.55, 0.1]),
+    ("warmup_stable_decay", {"num_decay_steps": 10, "decay_type": "linear", "min_lr_ratio": 0.1},
+     [0.1, 0.55, 1, 0.55, 0.1]),
     ("warmup_stable_decay", {"num_decay_steps": 10, "decay_type": "1-sqrt"}, [0, 0.5, 1, 1 - 0.5**0.5, 0]),
 ]  # fmt: skip
 

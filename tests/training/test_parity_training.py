@@ -64,6 +64,8 @@ def test_a_classifier_learns_in_the_same_steps(settings, reference, tmp_path):
         norms = [e["grad_norm"] for e in ours.state.log_history if "grad_norm" in e]
         assert norms == pytest.approx([float(e["grad_norm"]) for e in theirs], rel=2e-3)
         for name, tensor in ours.model.state_dict().items():
+            if name.endswith("key.bias"):  # its gradient is 0 but for rounding, which these optimizers blow up
+                continue
             torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-3, rtol=1e-3)
 
 
@@ -129,11 +131,12 @@ def test_the_same_parameters_decay(reference):
         assert ours == set(theirs.get_decay_parameter_names(model)) & set(names.values())
 
 
-def test_collators_are_the_references(reference):
+def test_collators_are_the_references(reference, tmp_path):
     from plainformers import AutoTokenizer
 
     ours = AutoTokenizer.from_pretrained("plainformers/sentiment-english")
-    theirs = reference.BertTokenizer.from_pretrained(ours.name_or_path)
+    ours.save_pretrained(tmp_path)
+    theirs = reference.AutoTokenizer.from_pretrained(tmp_path)
     texts = ["A wonderful film with a twist.", "No.", "The plot is thin and so on."]
     rows = [dict(ours(text)) for text in texts]
     labelled = [{**row, "labels": list(range(len(row["input_ids"])))} for row in rows]
