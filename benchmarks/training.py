@@ -1,10 +1,12 @@
 """Fine-tuning a small BERT for classification, side by side with Transformers' Trainer and bare loops.
 
-    python benchmarks/training.py --model FOLDER [--steps 12] [--rounds 3] [--only REGEX]
+    python benchmarks/training.py --model FOLDER [--causal] [--steps 12] [--rounds 3] [--only REGEX]
 
 FOLDER holds a checkpoint and its tokenizer (all-MiniLM-L6-v2, say). Batches of 32 texts of 5 to 256 tokens, most of
 them few; a whole train() call without logging and saving, and the same rows in the bare loops. All run in turns, each
 in a process of its own; medians. It also prints the peak memory of each process.
+With --causal, FOLDER is a decoder's (SmolLM2, say), whose shape is trained from drawn weights on full rows of 512
+tokens, four to a batch, by both Trainers.
 """
 
 import argparse
@@ -36,23 +38,35 @@ def rows_of(folder: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def model_of(library: Any, folder: str) -> Any:
+def causal_rows(folder: str, count: int) -> list[dict[str, Any]]:
+    import plainformers
+
+    size, draw = plainformers.AutoConfig.from_pretrained(folder).vocab_size, random.Random(0)
+    rows = [[draw.randrange(size) for _ in range(512)] for _ in range(count)]
+    return [{"input_ids": row, "labels": row} for row in rows]
+
+
+def model_of(library: Any, folder: str, causal: bool = False) -> Any:
     torch.manual_seed(0)
+    if causal:
+        return library.AutoModelForCausalLM.from_config(library.AutoConfig.from_pretrained(folder), dtype=torch.float32)
     return library.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
 
 
 def trainer(library: Any, folder: str, rows: list[Any], **settings: Any) -> Callable[[], float]:
     """Seconds of a train() call of a library's Trainer."""
-    tokenizer = library.AutoTokenizer.from_pretrained(folder)
+    causal = "attention_mask" not in rows[0]
+    size = 4 if causal else BATCH
+    tokenizer = None if causal else library.AutoTokenizer.from_pretrained(folder)
 
     def run() -> float:
-        model = model_of(library, folder)
+        model = model_of(library, folder, causal)
         with tempfile.TemporaryDirectory() as out:
             args = library.TrainingArguments(
-                out, per_device_train_batch_size=BATCH, max_steps=len(rows) // BATCH, report_to="none", use_cpu=True,
+                out, per_device_train_batch_size=size, max_steps=len(rows) // size, report_to="none", use_cpu=True,
                 save_strategy="no", logging_strategy="no", disable_tqdm=True, learning_rate=RATE, **settings,
             )  # fmt: skip
-            collator = library.DataCollatorWithPadding(tokenizer)
+            collator = library.default_data_collator if causal else library.DataCollatorWithPadding(tokenizer)
             made = library.Trainer(model=model, args=args, train_dataset=rows, data_collator=collator)
             begin = time.perf_counter()
             made.train()
@@ -98,6 +112,12 @@ def variants(folder: str, rows: list[Any]) -> dict[str, Callable[[], Callable[[]
     import plainformers
 
     grouped = {"train_sampling_strategy": "group_by_length"}
+    if "attention_mask" not in rows[0]:
+        return {
+            "transformers Trainer": lambda: trainer(transformers, folder, rows),
+            "plainformers Trainer": lambda: trainer(plainformers, folder, rows),
+            "plainformers Trainer, all logits": lambda: trainer(plainformers, folder, rows, chunked_loss=False),
+        }
     return {
         "transformers Trainer": lambda: trainer(transformers, folder, rows),
         "transformers Trainer, grouped": lambda: trainer(transformers, folder, rows, **grouped),
@@ -125,13 +145,14 @@ def serve(name: str, folder: str, rows: list[Any], threads: int, pipe: Any) -> N
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True)
+    p.add_argument("--causal", action="store_true")
     p.add_argument("--steps", type=int, default=12)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--only", default="")
     args = p.parse_args()
     warnings.filterwarnings("ignore")
-    rows = rows_of(args.model, args.steps * BATCH)
+    rows = causal_rows(args.model, args.steps * 4) if args.causal else rows_of(args.model, args.steps * BATCH)
     names = [name for name in variants(args.model, rows) if re.search(args.only, name)]
     context = multiprocessing.get_context("spawn")
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -151,7 +172,7 @@ def main() -> None:
         pipe.send(False)
     tokens = sum(len(row["input_ids"]) for row in rows)
     print(
-        f"{len(rows)} texts, {tokens / len(rows):.0f} tokens on average, batches of {BATCH}, {args.threads} threads\n"
+        f"{len(rows)} texts, {tokens / len(rows):.0f} tokens on average, batches of {4 if args.causal else BATCH}, {args.threads} threads\n"
     )
     print("| | samples/s | x Transformers' Trainer | peak memory, MB |\n|---|---|---|---|")
     first = {half: next((n for n in names if n.startswith("transformers") and ("bf16" in n) == half), None)

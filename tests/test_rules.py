@@ -117,7 +117,8 @@ GENERATION = {
     "logits",
 }
 GENERATION |= {"speculative", "streaming", "text_generation"}
-MOST_GENERATION_LINES, MOST_SHARED_LINES = 3_200, 12_500  # the second: all other files together
+MOST_GENERATION_LINES, MOST_SHARED_LINES = 3_200, 12_300  # the second: all other files together, but for TABLES
+TABLES = {"registry", "aliases"}  # of names, which grow with the models and the settings that are known
 MOST_TRAINING_LINES = 4_800  # all of training/
 
 
@@ -286,7 +287,8 @@ def test_budgets():
     trains = [path for path in SHARED if row(path) in ("training", "trainer_utils")]
     assert sum(map(lines, writes)) <= MOST_GENERATION_LINES
     assert sum(map(lines, trains)) <= MOST_TRAINING_LINES
-    assert sum(map(lines, SHARED)) - sum(map(lines, writes + trains)) <= MOST_SHARED_LINES
+    others = [path for path in SHARED if path not in writes + trains and path.stem not in TABLES]
+    assert sum(map(lines, others)) <= MOST_SHARED_LINES
     assert {name_of(p): lines(p) for p in SHARED if lines(p) > MOST_SHARED} == {}
     assert {name_of(p): lines(p) for p in MODEL_FILES if lines(p) > MOST_MODEL} == {}
     long = {}

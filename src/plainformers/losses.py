@@ -3,9 +3,12 @@
 The count lets a trainer weigh batches of different size rightly: loss * count is the sum. Label -100 means "no target".
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 def token_loss(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> tuple[Tensor, Tensor]:
@@ -26,6 +29,33 @@ def token_loss(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> tupl
 def next_token_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """token_loss of logits [B, T, V] against the labels [B, T] one place further on."""
     return token_loss(logits[:, :-1], labels[:, 1:])
+
+
+def vocabulary_loss(
+    head: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor | None, *, shifted: bool, parts: int
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """(loss, count, logits) of hidden states x [B, T, C], of which head makes logits [B, T, V]; labels [B, T].
+
+    shifted: next_token_loss, else token_loss. parts: 0, or how many targets have their logits made at a time, again in
+    the backward pass: logits over a large vocabulary are then never there together, and None is returned for them.
+    """
+    if labels is None or not parts:
+        logits = head(x)
+        loss, count = (None, None) if labels is None else (next_token_loss if shifted else token_loss)(logits, labels)
+        return loss, count, logits
+    if x.shape[:-1] != labels.shape:
+        raise ValueError(f"labels have shape {list(labels.shape)}; the hidden states ask for {list(x.shape[:-1])}.")
+    if shifted:
+        x, labels = x[:, :-1], labels[:, 1:]
+    asked = labels != -100
+    x, labels = x[asked], labels[asked].long()
+
+    def some(x: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(head(x).float(), labels, reduction="sum")
+
+    pairs = zip(x.split(parts), labels.split(parts), strict=True)
+    total = sum((checkpoint(some, *pair, use_reentrant=False) for pair in pairs), 0.0 * x.sum())
+    return total / max(len(labels), 1), asked.sum(), None
 
 
 def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None = None) -> tuple[Tensor, Tensor]:

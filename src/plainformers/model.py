@@ -67,6 +67,7 @@ class Model(nn.Module):
     main_input_name: ClassVar[str] = "input_ids"
 
     gradient_checkpointing = False
+    loss_parts = 0  # in training, targets whose logits over the vocabulary are made at a time; 0: all, and returned
     _prepared = False
     quantization: str | None = None  # "int8", "int4": what the weights of the prepared layers are rounded to
     _inner = False  # part of a larger model, which reads its outputs by name

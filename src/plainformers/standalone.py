@@ -102,10 +102,21 @@ class Config:
         return {"model_type": self.model_type} | values
 
 
+# Left out: the logits of a large vocabulary, a part at a time.
+
+
+def vocabulary_loss(head: Any, x: Tensor, labels: Tensor | None, *, shifted: bool, parts: int) -> Any:
+    """(loss, count, logits [B, T, V]) of hidden states x [B, T, C]; shifted: labels [B, T] are one place further on."""
+    logits = head(x)
+    if labels is None:
+        return None, None, logits
+    read, labels = (logits[:, :-1], labels[:, 1:]) if shifted else (logits, labels)
+    total = F.cross_entropy(read.flatten(0, -2).float(), labels.flatten().long(), reduction="sum")
+    return total / (count := (labels != -100).sum()).clamp(min=1), count, logits
+
+
 # Left out: the Hub, another dtype or device while loading (float16 stays so on a CPU), shards when saving, checks of
 # arguments, return_dict, faster layers, resizing of the vocabulary. With new weights, a model is drawn, then filled.
-
-
 class Model(nn.Module):
     """Base of the models. Making one draws its weights; from_pretrained reads them."""
 
@@ -115,7 +126,7 @@ class Model(nn.Module):
     may_be_new: ClassVar[tuple[str, ...]] = ()  # drawn, and said, when a checkpoint lacks them; all else is an error
     tied: ClassVar[dict[str, str]] = {}  # name -> the name whose parameter it shares when config.tie_word_embeddings
     prepared, together, outliers, accepts_packed, main_input_name, quantized = "", "", "", False, "input_ids", {}
-    gradient_checkpointing = False
+    gradient_checkpointing, loss_parts = False, 0
 
     def __init__(self, config: Config):
         super().__init__()

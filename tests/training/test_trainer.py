@@ -48,7 +48,8 @@ def test_batches_that_add_up_are_one_batch(kind, padding_free, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_is_that_of_a_bare_loop(kind, tmp_path):
-    some = trainer(tmp_path, kind, train_sampling_strategy="sequential", padding_free=False, max_steps=6, **SGD)
+    plain = {"train_sampling_strategy": "sequential", "padding_free": False, "chunked_loss": False}
+    some = trainer(tmp_path, kind, max_steps=6, **plain, **SGD)
     some.train()
     model, rows, seen = make(kind), rows_for(kind), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

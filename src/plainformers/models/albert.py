@@ -22,7 +22,7 @@ from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..config import Config
 from ..linear import activate, project
-from ..losses import sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     AlbertForPreTrainingOutput,
@@ -388,10 +388,8 @@ class AlbertForMaskedLM(AlbertPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        logits = self.predictions(encoded.last_hidden_state)  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = token_loss(logits, labels)
+        x, parts = encoded.last_hidden_state, self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.predictions, x, labels, shifted=False, parts=parts)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 

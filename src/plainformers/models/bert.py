@@ -23,7 +23,7 @@ from ..cache import DynamicCache, as_cache
 from ..config import Config
 from ..generation import generate, generation_config
 from ..linear import activate, project
-from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -474,10 +474,8 @@ class BertLMHeadModel(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.cls.predictions(decoded.last_hidden_state[:, keep])  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels)
+        x, parts = decoded.last_hidden_state[:, keep], self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.cls.predictions, x, labels, shifted=True, parts=parts)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,
             logits=logits,
@@ -534,10 +532,8 @@ class BertForMaskedLM(BertPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        logits = self.cls.predictions(encoded.last_hidden_state)  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = token_loss(logits, labels)
+        x, parts = encoded.last_hidden_state, self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.cls.predictions, x, labels, shifted=False, parts=parts)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 

@@ -21,7 +21,7 @@ from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..config import Config
 from ..linear import activate, project
-from ..losses import sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     BaseModelOutput,
@@ -252,6 +252,10 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.vocab_projector = new_embeddings  # type: ignore[assignment]
 
+    def to_logits(self, x: Tensor) -> Tensor:
+        """x [..., C] -> [..., V]."""
+        return self.vocab_projector(self.vocab_layer_norm(activate(self.vocab_transform, self.act, x)))
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -274,11 +278,8 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        x = self.vocab_layer_norm(activate(self.vocab_transform, self.act, encoded.last_hidden_state))
-        logits = self.vocab_projector(x)  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = token_loss(logits, labels)
+        x, parts = encoded.last_hidden_state, self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.to_logits, x, labels, shifted=False, parts=parts)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 

@@ -25,7 +25,7 @@ from ..cache import DynamicCache, as_cache
 from ..config import Config
 from ..generation import generate, generation_config
 from ..linear import activate, project
-from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -445,6 +445,10 @@ class ElectraForCausalLM(ElectraPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.generator_lm_head = new_embeddings  # type: ignore[assignment]
 
+    def to_logits(self, x: Tensor) -> Tensor:
+        """x [..., C] -> [..., V]."""
+        return self.generator_lm_head(self.generator_predictions(x))
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -479,10 +483,8 @@ class ElectraForCausalLM(ElectraPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.generator_lm_head(self.generator_predictions(decoded.last_hidden_state[:, keep]))  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels)
+        x, parts = decoded.last_hidden_state[:, keep], self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.to_logits, x, labels, shifted=True, parts=parts)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,
             logits=logits,
@@ -509,6 +511,10 @@ class ElectraForMaskedLM(ElectraPreTrainedModel):
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.generator_lm_head = new_embeddings  # type: ignore[assignment]
+
+    def to_logits(self, x: Tensor) -> Tensor:
+        """x [..., C] -> [..., V]."""
+        return self.generator_lm_head(self.generator_predictions(x))
 
     def forward(
         self,
@@ -539,10 +545,8 @@ class ElectraForMaskedLM(ElectraPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        logits = self.generator_lm_head(self.generator_predictions(encoded.last_hidden_state))  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = token_loss(logits, labels)
+        x, parts = encoded.last_hidden_state, self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.to_logits, x, labels, shifted=False, parts=parts)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 

@@ -25,7 +25,7 @@ from ..cache import Cache, as_cache
 from ..config import Config
 from ..generation import generate, generation_config
 from ..linear import project
-from ..losses import next_token_loss, sequence_loss
+from ..losses import sequence_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import BaseModelOutputWithPast, CausalLMOutputWithPast, SequenceClassifierOutputWithPast
 from ..rope import apply_rotary, make_rotary, read_rope
@@ -333,6 +333,12 @@ class Gemma3ForCausalLM(Gemma3TextPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.lm_head = cast(nn.Linear, new_embeddings)
 
+    def to_logits(self, x: Tensor) -> Tensor:
+        """x [..., C] -> [..., V]."""
+        logits = project(x, self.lm_head)[0]
+        cap = self.config.final_logit_softcapping
+        return logits if cap is None else (logits / cap).tanh() * cap
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -359,12 +365,8 @@ class Gemma3ForCausalLM(Gemma3TextPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = project(decoded.last_hidden_state[:, keep], self.lm_head)[0]  # [B, T, V]
-        if (cap := self.config.final_logit_softcapping) is not None:
-            logits = (logits / cap).tanh() * cap
-        loss = count = None
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels)
+        x, parts = decoded.last_hidden_state[:, keep], self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.to_logits, x, labels, shifted=True, parts=parts)
         return CausalLMOutputWithPast(
             loss, logits, decoded.past_key_values, decoded.hidden_states, decoded.attentions, loss_count=count
         )

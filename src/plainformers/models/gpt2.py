@@ -23,7 +23,7 @@ from ..cache import Cache, as_cache
 from ..config import Config
 from ..generation import generate, generation_config
 from ..linear import activate, project
-from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
@@ -351,6 +351,10 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.lm_head = new_embeddings  # type: ignore[assignment]
 
+    def to_logits(self, x: Tensor) -> Tensor:
+        """x [..., C] -> [..., V]."""
+        return project(x, self.lm_head)[0]
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -385,10 +389,8 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = project(decoded.last_hidden_state[:, keep], self.lm_head)[0]  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels)
+        x, parts = decoded.last_hidden_state[:, keep], self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.to_logits, x, labels, shifted=True, parts=parts)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,
             logits=logits,
@@ -459,17 +461,15 @@ class GPT2DoubleHeadsModel(GPT2PreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         x = decoded.last_hidden_state
-        logits = self.lm_head(x)
         index = None if mc_token_ids is None else mc_token_ids.flatten()
         choices = self.multiple_choice_head(x, real_tokens(input_ids, mask, self.config.pad_token_id), index)
         choices = choices.view(*lead, -1).squeeze(-1)
-        loss = count = None
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels.view(logits.shape[:2]))
+        labels = None if labels is None else labels.view(x.shape[:2])
+        loss, count, logits = vocabulary_loss(self.lm_head, x, labels, shifted=True, parts=0)
         return GPT2DoubleHeadsModelOutput(
             loss=loss,
             mc_loss=None if mc_labels is None else token_loss(choices, mc_labels)[0],
-            logits=logits.view(*lead, *logits.shape[1:]),
+            logits=None if logits is None else logits.view(*lead, *logits.shape[1:]),
             mc_logits=choices,
             past_key_values=decoded.past_key_values,
             hidden_states=decoded.hidden_states,

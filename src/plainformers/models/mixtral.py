@@ -24,7 +24,7 @@ from ..cache import Cache, as_cache
 from ..config import Config
 from ..generation import generate, generation_config
 from ..linear import project
-from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     MoeCausalLMOutputWithPast,
@@ -332,6 +332,10 @@ class MixtralForCausalLM(MixtralPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.lm_head = cast(nn.Linear, new_embeddings)
 
+    def to_logits(self, x: Tensor) -> Tensor:
+        """x [..., C] -> [..., V]."""
+        return project(x, self.lm_head)[0]
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -363,14 +367,13 @@ class MixtralForCausalLM(MixtralPreTrainedModel):
             output_router_logits=output_router_logits,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = project(decoded.last_hidden_state[:, keep], self.lm_head)[0]  # [B, T, V]
-        loss = count = aux_loss = None
+        x, parts = decoded.last_hidden_state[:, keep], self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.to_logits, x, labels, shifted=True, parts=parts)
+        aux_loss = None
         if decoded.router_logits:
             aux_loss = balance_loss(decoded.router_logits, self.config.num_experts_per_tok, attention_mask)
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels)
-            if aux_loss is not None:
-                loss = loss + self.config.router_aux_loss_coef * aux_loss
+        if loss is not None and aux_loss is not None:
+            loss = loss + self.config.router_aux_loss_coef * aux_loss
         return MoeCausalLMOutputWithPast(
             loss,
             aux_loss,

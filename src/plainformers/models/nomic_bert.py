@@ -23,7 +23,7 @@ from ..arguments import check_inputs
 from ..attention import Attend, bind_attention
 from ..config import Config
 from ..linear import activate, project
-from ..losses import sequence_loss, token_loss
+from ..losses import sequence_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput, TokenClassifierOutput
 from ..rope import apply_rotary, make_rotary, read_rope
@@ -394,10 +394,8 @@ class NomicBertForMaskedLM(NomicBertPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        logits = self.cls(encoded.last_hidden_state)  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = token_loss(logits, labels)
+        x, parts = encoded.last_hidden_state, self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.cls, x, labels, shifted=False, parts=parts)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 

@@ -22,7 +22,7 @@ from ..cache import Cache, as_cache
 from ..config import Config
 from ..generation import generate, generation_config
 from ..linear import project
-from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     BaseModelOutputWithPast,
@@ -283,6 +283,10 @@ class Qwen2ForCausalLM(Qwen2PreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.lm_head = cast(nn.Linear, new_embeddings)
 
+    def to_logits(self, x: Tensor) -> Tensor:
+        """x [..., C] -> [..., V]."""
+        return project(x, self.lm_head)[0]
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -309,10 +313,8 @@ class Qwen2ForCausalLM(Qwen2PreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = project(decoded.last_hidden_state[:, keep], self.lm_head)[0]  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels)
+        x, parts = decoded.last_hidden_state[:, keep], self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.to_logits, x, labels, shifted=True, parts=parts)
         return CausalLMOutputWithPast(
             loss, logits, decoded.past_key_values, decoded.hidden_states, decoded.attentions, loss_count=count
         )

@@ -26,7 +26,7 @@ from ..cache import DynamicCache, as_cache
 from ..config import Config
 from ..generation import generate, generation_config
 from ..linear import activate, project
-from ..losses import next_token_loss, sequence_loss, span_loss, token_loss
+from ..losses import sequence_loss, span_loss, token_loss, vocabulary_loss
 from ..model import Model
 from ..outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -434,10 +434,8 @@ class RobertaForCausalLM(RobertaPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(decoded.last_hidden_state[:, keep])  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = next_token_loss(logits, labels)
+        x, parts = decoded.last_hidden_state[:, keep], self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.lm_head, x, labels, shifted=True, parts=parts)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,
             logits=logits,
@@ -494,10 +492,8 @@ class RobertaForMaskedLM(RobertaPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        logits = self.lm_head(encoded.last_hidden_state)  # [B, T, V]
-        loss = count = None
-        if labels is not None:
-            loss, count = token_loss(logits, labels)
+        x, parts = encoded.last_hidden_state, self.loss_parts if self.training else 0
+        loss, count, logits = vocabulary_loss(self.lm_head, x, labels, shifted=False, parts=parts)
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions, loss_count=count)
 
 

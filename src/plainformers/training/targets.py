@@ -1,10 +1,23 @@
 """What a loss is the mean over, and the loss against labels that are a little uncertain."""
 
+import inspect
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def find_label_names(model: nn.Module) -> list[str]:
+    """The arguments of the model's forward that are labels."""
+    names = inspect.signature(type(model).forward).parameters
+    return [name for name in names if "label" in name or name in ("start_positions", "end_positions")]
+
+
+def count_multiplied(model: nn.Module) -> int:
+    """Parameters that take part in matrix products, for a count of operations."""
+    embedded = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
+    return sum(p.numel() for p in model.parameters()) - embedded
 
 
 def count_targets(inputs: dict[str, Any], label_names: list[str], shifted: bool) -> int:

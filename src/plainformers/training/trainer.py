@@ -38,7 +38,9 @@ from .optim import get_scheduler, make_optimizer, parameter_groups
 from .packing import pack
 from .search import search
 from .seeding import enable_full_determinism, set_seed
-from .targets import count_targets, smooth_loss
+from .targets import count_multiplied, count_targets, find_label_names, smooth_loss
+
+MOST_LOGITS = 2**24  # that are there at a time in training
 
 
 class Trainer:
@@ -74,10 +76,7 @@ class Trainer:
         if not isinstance(args, TrainingArguments):
             raise TypeError(f"args must be TrainingArguments, got {type(args).__name__}.")
         distributed.start(args)
-        if args.full_determinism:
-            enable_full_determinism(args.seed)
-        else:
-            set_seed(args.seed)
+        (enable_full_determinism if args.full_determinism else set_seed)(args.seed)
         if args.log_level != "passive":
             logging.set_verbosity(getattr(logging, args.log_level.upper()))
         if (model is None) == (model_init is None):
@@ -265,8 +264,8 @@ class Trainer:
             self.lr_scheduler.step()
         self.model_wrapped.zero_grad(set_to_none=True)
         every = self.args.torch_empty_cache_steps
-        if every and self.state.global_step % every == 0 and self.args.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if every and self.state.global_step % every == 0:
+            torch.cuda.empty_cache()  # without a GPU it does nothing
 
     def _refuse_nan(self, loss: Tensor) -> None:
         """Raises before weights that are still right are changed or saved, once the loss is no number."""
@@ -318,10 +317,18 @@ class Trainer:
         if self.model_init is not None:  # another model: other parameters
             self.optimizer, self.lr_scheduler = self._given_optimizers
         self.create_optimizer_and_scheduler(total)
+        whole = not args.chunked_loss or args.label_smoothing_factor or args.torch_compile or not self._own_loss
+        if hasattr(model, "loss_parts"):
+            model.loss_parts = 0 if whole else max(64, MOST_LOGITS // (getattr(model.config, "vocab_size", None) or 1))
         self._window_loss = torch.zeros((), dtype=torch.float64)
         self._total_loss, self._window_steps, self._place, self._logged = 0.0, 0, (0, 0), -1
-        self._grad_norm, self._learning_rate = None, args.learning_rate
+        self._grad_norm, self._learning_rate, self._multiplied = None, args.learning_rate, count_multiplied(model)
         self._data_seed = args.seed if args.data_seed is None else args.data_seed
+
+    @property
+    def _own_loss(self) -> bool:
+        """Whether no code of the user's looks at batches and logits."""
+        return type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None
 
     @property
     def packs(self) -> bool:
@@ -331,8 +338,9 @@ class Trainer:
             raise ValueError(
                 f"padding_free=True: {type(self.model).__name__} takes padded batches only; leave it unset."
             )
-        own = type(self).compute_loss is Trainer.compute_loss and self.compute_loss_func is None
-        return able and (bool(args.padding_free) or own and args.padding_free is None and not args.torch_compile)
+        return able and (
+            bool(args.padding_free) or self._own_loss and args.padding_free is None and not args.torch_compile
+        )
 
     @property
     def _shifts(self) -> bool:
@@ -395,10 +403,7 @@ class Trainer:
     @functools.cached_property
     def label_names(self) -> list[str]:
         """Columns that are labels: those of the arguments, else those that the model's forward names so."""
-        if self.args.label_names is not None:
-            return self.args.label_names
-        names = inspect.signature(type(self.model).forward).parameters
-        return [n for n in names if "label" in n or n in ("start_positions", "end_positions")]
+        return find_label_names(self.model) if self.args.label_names is None else self.args.label_names
 
     def get_train_dataloader(self) -> Any:
         if self.train_dataset is None:
@@ -445,20 +450,13 @@ class Trainer:
         return count_targets(inputs, self.label_names, self._shifts)
 
     def _count_tokens(self, inputs: dict[str, Any]) -> None:
-        seen = self.args.include_num_input_tokens_seen
         ids, mask = inputs.get(getattr(self.model, "main_input_name", "input_ids")), inputs.get("attention_mask")
-        if not isinstance(ids, Tensor):
-            return
-        self.state.total_flos += 6 * ids.numel() * self._parameters
-        if seen not in (False, "no"):
+        seen = self.args.include_num_input_tokens_seen
+        if isinstance(ids, Tensor):
+            self.state.total_flos += 6 * ids.numel() * self._multiplied
+        if isinstance(ids, Tensor) and seen not in (False, "no"):
             some = mask if seen == "non_padding" and isinstance(mask, Tensor) else torch.ones_like(ids)
             self.state.num_input_tokens_seen += distributed.sum_of(int(some.sum()), self.args.device)
-
-    @functools.cached_property
-    def _parameters(self) -> int:
-        """Parameters that take part in matrix products, for the count of operations."""
-        embedded = sum(m.weight.numel() for m in self.model.modules() if isinstance(m, nn.Embedding))
-        return sum(p.numel() for p in self.model.parameters()) - embedded
 
     def num_examples(self, dataloader: Any) -> int:
         return len(dataloader.dataset.dataset if hasattr(dataloader, "places") else dataloader.dataset)
@@ -687,14 +685,13 @@ class Trainer:
     def pop_callback(self, callback: Any) -> Any:
         return self.callbacks.take(callback)
 
-    def remove_callback(self, callback: Any) -> None:
-        self.callbacks.take(callback)
+    remove_callback = pop_callback
 
     def is_world_process_zero(self) -> bool:
-        return self.args.process_index == 0
+        return self.state.is_world_process_zero
 
     def is_local_process_zero(self) -> bool:
-        return self.args.local_process_index == 0
+        return self.state.is_local_process_zero
 
     def __getattr__(self, name: str) -> Any:
         if name == "callback_handler":  # its name in Transformers
