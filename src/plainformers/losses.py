@@ -4,11 +4,11 @@ The count lets a trainer weigh batches of different size rightly: loss * count i
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 
 def token_loss(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> tuple[Tensor, Tensor]:
@@ -31,13 +31,52 @@ def next_token_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return token_loss(logits[:, :-1], labels[:, 1:])
 
 
+class PartedLoss(torch.autograd.Function):
+    """Sum of the cross-entropies of head(x), x [N, C], whose logits are made and let go of `parts` rows at a time.
+
+    The gradients are found at once, so that nothing is computed twice; weights: the parameters that head uses.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, head: Any, x: Tensor, labels: Tensor, parts: int, *weights: Tensor) -> Tensor:
+        total, dx = torch.zeros((), device=x.device), torch.empty_like(x)
+        sums: list[Tensor] = []
+        for rows, own, out in zip(x.split(parts), labels.split(parts), dx.split(parts), strict=True):
+            with torch.enable_grad():
+                rows = rows.detach().requires_grad_()
+                loss = F.cross_entropy(head(rows).float(), own, reduction="sum")
+                first, *others = torch.autograd.grad(loss, (rows, *weights))
+            total += loss.detach()
+            out.copy_(first)
+            sums = [a.add_(b) for a, b in zip(sums, others, strict=True)] if sums else others
+        ctx.save_for_backward(dx, *sums)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        dx, *sums = ctx.saved_tensors
+        return None, dx.mul_(outer[0]), None, None, *(one.mul_(outer[0]) for one in sums)
+
+
+def leaves_of(x: Tensor) -> list[Tensor]:
+    """The parameters that a result was computed with and that require a gradient."""
+    found, seen, todo = [], set(), [x.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found += [getattr(node, "variable")] if hasattr(node, "variable") else []  # noqa: B009
+            todo += [before for before, _ in node.next_functions]
+    return found
+
+
 def vocabulary_loss(
     head: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor | None, *, shifted: bool, parts: int
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """(loss, count, logits) of hidden states x [B, T, C], of which head makes logits [B, T, V]; labels [B, T].
 
-    shifted: next_token_loss, else token_loss. parts: 0, or how many targets have their logits made at a time, again in
-    the backward pass: logits over a large vocabulary are then never there together, and None is returned for them.
+    shifted: next_token_loss, else token_loss. parts: 0, or how many targets have their logits made at a time: logits
+    over a large vocabulary are then never there together, and None is returned for them.
     """
     if labels is None or not parts:
         logits = head(x)
@@ -49,13 +88,10 @@ def vocabulary_loss(
         x, labels = x[:, :-1], labels[:, 1:]
     asked = labels != -100
     x, labels = x[asked], labels[asked].long()
-
-    def some(x: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(head(x).float(), labels, reduction="sum")
-
-    pairs = zip(x.split(parts), labels.split(parts), strict=True)
-    total = sum((checkpoint(some, *pair, use_reentrant=False) for pair in pairs), 0.0 * x.sum())
-    return total / max(len(labels), 1), asked.sum(), None
+    count = asked.sum()
+    if not len(x) or not torch.is_grad_enabled():
+        return token_loss(head(x), labels)[0], count, None
+    return PartedLoss.apply(head, x, labels, parts, *leaves_of(head(x[:1].detach()))) / count, count, None
 
 
 def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None = None) -> tuple[Tensor, Tensor]:

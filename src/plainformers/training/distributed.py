@@ -5,8 +5,10 @@ With one process, every function here does nothing but what its name says.
 
 import contextlib
 import os
+from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, distributed as dist, nn
 
@@ -134,6 +136,31 @@ whole_optimizer_state = checkpoints.optimizer_state
 restore_optimizer = checkpoints.restore_optimizer
 
 
-def gathered_rows(rows: Any) -> Any:
-    """Rows of an evaluation, which the processes took in turn, in their order."""
-    return rows
+def gathered_rows(kept: Any) -> Any:
+    """What the processes kept of their rows, the rows one after the other as the dataset has them.
+
+    Of each batch of all together, process r has rows r, r + W, r + 2W, … of W processes.
+    """
+    if world_size() == 1:
+        return kept.all()
+    parts = gathered(kept.parts)
+    if not any(parts):
+        return None
+    kept.parts = [interleaved(several) for several in zip_longest(*parts) if any(one is not None for one in several)]
+    return kept.all()
+
+
+def interleaved(several: tuple[Any, ...]) -> Any:
+    """One batch of the parts that the processes had; None where one had no rows left."""
+    there = [part for part in several if part is not None]
+    if isinstance(there[0], tuple):
+        return tuple(interleaved(tuple(part[i] for part in there)) for i in range(len(there[0])))
+    if isinstance(there[0], dict):
+        return {name: interleaved(tuple(part[name] for part in there)) for name in there[0]}
+    width = max((part.shape[1] for part in there if part.ndim > 1), default=0)
+    shape = (sum(map(len, there)), *((width, *there[0].shape[2:]) if there[0].ndim > 1 else ()))
+    whole = np.full(shape, -100, dtype=there[0].dtype)
+    for own, part in enumerate(there):
+        places = whole[own :: len(there)]
+        places[(slice(len(part)), *((slice(part.shape[1]),) if part.ndim > 1 else ()))] = part
+    return whole

@@ -165,7 +165,7 @@ def evaluation_loop(
     if by_batch and last is not None:
         found = metrics_of(last, compute_result=True)  # pyright: ignore
     trainer.model.train(was_training)
-    everything = [distributed.gathered_rows(kept.all()) for kept in (logits, labels, inputs_kept, losses)]
+    everything = [distributed.gathered_rows(kept) for kept in (logits, labels, inputs_kept, losses)]
     total, targets, rows = (distributed.sum_of(x, args.device) for x in (total, targets, rows))
     if not by_batch and metrics_of is not None and everything[0] is not None and everything[1] is not None:
         found = metrics_of(EvalPrediction(*everything))
