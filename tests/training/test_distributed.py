@@ -55,8 +55,15 @@ def run(folder: Path, processes: int, **settings) -> dict:
     return json.loads((folder / "found.json").read_text())
 
 
-@pytest.mark.parametrize("kind", ["bert", "llama"])
-@pytest.mark.parametrize("how", [{}, {"fsdp": "full_shard"}], ids=["ddp", "fsdp2"])
+SLOW = pytest.mark.slow
+FSDP = {"fsdp": "full_shard"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("bert", {}), ("llama", FSDP), pytest.param("bert", FSDP, marks=SLOW), pytest.param("llama", {}, marks=SLOW)],
+    ids=["bert-ddp", "llama-fsdp2", "bert-fsdp2", "llama-ddp"],
+)
 def test_two_processes_are_one(kind, how, tmp_path):
     """Two batches of two rows in each of two processes: one of eight, in losses, weights and predictions."""
     settings = {"kind": kind, "num_train_epochs": 1, "rows": 26, **SGD}
@@ -81,7 +88,7 @@ def test_two_processes_are_one(kind, how, tmp_path):
     torch.testing.assert_close(torch.tensor(two["predictions"]), torch.tensor(alone.predictions), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("how", [{}, {"fsdp": "full_shard"}], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("how", [pytest.param({}, marks=SLOW), FSDP], ids=["ddp", "fsdp2"])
 def test_a_checkpoint_of_two_processes_goes_on_with_one_and_with_two(how, tmp_path):
     settings = {
         "kind": "bert",

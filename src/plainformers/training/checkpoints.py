@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import logging
+from . import distributed
 
 MANIFEST, STATE, SETTINGS, OPTIMIZER = "checkpoint.json", "trainer_state.json", "training_args.json", "optimizer"
 NAME = re.compile(r"checkpoint-(\d+)")
@@ -269,7 +270,7 @@ def optimizer_state(optimizer: Any, names: dict[Any, str]) -> tuple[dict[str, Te
         for key, value in state.items():
             name = f"{names[parameter]}.{key}"
             if isinstance(value, Tensor):
-                tensors[name] = value.detach().to("cpu", copy=True)
+                tensors[name] = distributed.whole(value.detach()).to("cpu", copy=True)
             else:
                 values[name] = value
     groups = [
@@ -294,9 +295,11 @@ def restore_optimizer(optimizer: Any, names: dict[Any, str], tensors: dict[str, 
     order = [name for group in current for name in group]
     state: dict[int, dict[str, Any]] = {}
     number = {name: i for i, name in enumerate(order)}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for full, value in (*tensors.items(), *saved["values"].items()):
         name, _, key = full.rpartition(".")
-        state.setdefault(number[name], {})[key] = value
+        part = distributed.like(value, parameters[number[name]]) if isinstance(value, Tensor) else value
+        state.setdefault(number[name], {})[key] = part
     start, groups = 0, []
     for group in saved["groups"]:
         count = len(group["params"])

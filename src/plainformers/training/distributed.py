@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, distributed as dist, nn
 
-from . import checkpoints
-
 
 def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -78,9 +76,11 @@ def gathered(value: Any) -> list[Any]:
 
 
 def wrap(model: nn.Module, args: Any) -> nn.Module:
-    """What is called in training, in place of the model."""
+    """What is called in training, in place of the model: DDP around it, or with fsdp itself, its parameters sharded."""
     if world_size() == 1:
         return model
+    if args.fsdp:
+        return shard(model, args)
     options = {
         "find_unused_parameters": args.ddp_find_unused_parameters,
         "bucket_cap_mb": args.ddp_bucket_cap_mb,
@@ -92,10 +92,50 @@ def wrap(model: nn.Module, args: Any) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=devices, **chosen)
 
 
+def shard(model: nn.Module, args: Any) -> nn.Module:
+    """FSDP2: each process keeps a part of every parameter; those of a layer come together while it is computed."""
+    from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
+
+    asked = {"full_shard"} if args.fsdp is True else {*(args.fsdp.split() if isinstance(args.fsdp, str) else args.fsdp)}
+    known = {"full_shard", "shard_grad_op", "offload", "auto_wrap"}
+    if not asked <= known:
+        raise ValueError(f"fsdp must be of {', '.join(sorted(known))}, got {args.fsdp!r:.80}.")
+    options: dict[str, Any] = {"reshard_after_forward": "shard_grad_op" not in asked}
+    if "offload" in asked:
+        options["offload_policy"] = CPUOffloadPolicy()
+    kind, name = type(model), type(model).__name__
+    for several in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
+        for layer in several:
+            if not hasattr(layer, "set_requires_gradient_sync") and any(True for _ in layer.parameters()):
+                fully_shard(layer, **options)
+    if not hasattr(model, "set_requires_gradient_sync"):
+        fully_shard(model, **options)
+        if type(model) is not kind:  # what it is saved as
+            type(model).__name__ = name
+    return model
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process may have a part; all take part in this."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # pyright: ignore
+
+
+def like(value: Tensor, parameter: Tensor) -> Tensor:
+    """The part of a whole tensor that this process has of a parameter."""
+    if not hasattr(parameter, "placements") or value.shape != parameter.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh: Any = parameter.device_mesh  # pyright: ignore
+    return distribute_tensor(value.to(mesh.device_type), mesh, parameter.placements)  # pyright: ignore
+
+
 def together(model: Any, last: bool) -> Any:
     """A context for one batch of a step: only after the last one do the processes add up their gradients."""
     if isinstance(model, nn.parallel.DistributedDataParallel) and not last:
         return model.no_sync()
+    if hasattr(model, "set_requires_gradient_sync"):
+        model.set_requires_gradient_sync(last)  # pyright: ignore
     return contextlib.nullcontext()
 
 
@@ -104,9 +144,9 @@ def whole_state(model: nn.Module, copy: bool = False) -> dict[str, Tensor]:
     copies: dict[int, Tensor] = {}
     state = {}
     for name, tensor in model.state_dict().items():
-        key = tensor.data_ptr()  # tied parameters are one
+        key = id(tensor) if hasattr(tensor, "full_tensor") else tensor.data_ptr()  # tied parameters are one
         if key not in copies or copies[key].shape != tensor.shape:
-            copies[key] = tensor.detach().to("cpu", copy=copy)
+            copies[key] = whole(tensor.detach()).to("cpu", copy=copy)
         state[name] = copies[key]
     return state
 
@@ -129,11 +169,7 @@ def load_whole_state(model: nn.Module, weights: dict[str, Tensor], where: str) -
     if wrong:
         raise ValueError(f"{where} holds the weights of another model: {'; '.join(wrong[:5])}.")
     for name, tensor in weights.items():
-        state[name].copy_(tensor)
-
-
-whole_optimizer_state = checkpoints.optimizer_state
-restore_optimizer = checkpoints.restore_optimizer
+        state[name].copy_(like(tensor, state[name]))
 
 
 def gathered_rows(kept: Any) -> Any:

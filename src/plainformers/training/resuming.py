@@ -37,7 +37,7 @@ def take(trainer: Any) -> checkpoints.Snapshot:
     texts = {checkpoints.STATE: state.to_json_string(), checkpoints.SETTINGS: args.to_json_string() + "\n"}
     if not args.save_only_model:
         names = parameter_names(model, trainer.optimizer)
-        tensors, values = distributed.whole_optimizer_state(trainer.optimizer, names)
+        tensors, values = checkpoints.optimizer_state(trainer.optimizer, names)
         snapshot.tensors[f"{checkpoints.OPTIMIZER}.safetensors"] = tensors
         schedule = {k: v for k, v in trainer.lr_scheduler.state_dict().items() if k != "lr_lambdas"}
         rest = {
@@ -108,7 +108,7 @@ def restore(trainer: Any, path: Path, loader: Any) -> tuple[int, int]:
     rest = checkpoints.read(path, "training_state.json")
     names = parameter_names(trainer.model, trainer.optimizer)
     tensors = checkpoints.read_tensors(path, f"{checkpoints.OPTIMIZER}.safetensors")
-    distributed.restore_optimizer(trainer.optimizer, names, tensors, rest["optimizer"])
+    checkpoints.restore_optimizer(trainer.optimizer, names, tensors, rest["optimizer"])
     functions = {k: v for k, v in trainer.lr_scheduler.state_dict().items() if k == "lr_lambdas"}
     trainer.lr_scheduler.load_state_dict(rest["scheduler"] | functions)
     if args.fp16:
