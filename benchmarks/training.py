@@ -171,10 +171,8 @@ def main() -> None:
     for pipe in pipes.values():
         pipe.send(False)
     tokens = sum(len(row["input_ids"]) for row in rows)
-    mean = tokens / len(rows)
-    print(
-        f"{len(rows)} texts, {mean:.0f} tokens on average, batches of {4 if args.causal else BATCH}, {args.threads} threads\n"
-    )
+    mean, size = tokens / len(rows), 4 if args.causal else BATCH
+    print(f"{len(rows)} texts, {mean:.0f} tokens on average, batches of {size}, {args.threads} threads\n")
     print("| | samples/s | x Transformers' Trainer | peak memory, MB |\n|---|---|---|---|")
     first = {half: next((n for n in names if n.startswith("transformers") and ("bf16" in n) == half), None)
              for half in (False, True)}  # fmt: skip

@@ -31,7 +31,10 @@ MAY_IMPORT = {
     "modeling_outputs": {"outputs"},
     "config": {"aliases", "gguf", "gguf_models", "hub"},
     "checkpoint": {"gguf", "gguf_models", "gguf_tensors", "hub"},
-    "model": {"aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "outputs", "quantize"},
+    "model": {
+        *("aliases", "arguments", "checkpoint", "config", "hub", "linear", "logging", "lora", "outputs", "quantize"),
+    },
+    "lora": {"aliases", "hub"},
     "quantize": {"checkpoint", "linear"},
     "generation_config": {"aliases", "config", "hub"},
     "streaming": set(),
@@ -117,7 +120,7 @@ GENERATION = {
     "logits",
 }
 GENERATION |= {"speculative", "streaming", "text_generation"}
-MOST_GENERATION_LINES, MOST_SHARED_LINES = 3_200, 12_300  # the second: all other files together, but for TABLES
+MOST_GENERATION_LINES, MOST_SHARED_LINES = 3_200, 12_350  # the second: all other files together, but for TABLES
 TABLES = {"registry", "aliases"}  # of names, which grow with the models and the settings that are known
 MOST_TRAINING_LINES = 4_800  # all of training/
 
@@ -284,7 +287,7 @@ def lines(path: Path) -> int:
 
 def test_budgets():
     writes = [path for path in SHARED if path.stem in GENERATION]
-    trains = [path for path in SHARED if row(path) in ("training", "trainer_utils")]
+    trains = [path for path in SHARED if row(path) in ("training", "trainer_utils", "lora")]
     assert sum(map(lines, writes)) <= MOST_GENERATION_LINES
     assert sum(map(lines, trains)) <= MOST_TRAINING_LINES
     others = [path for path in SHARED if path not in writes + trains and path.stem not in TABLES]

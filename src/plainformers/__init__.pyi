@@ -30,6 +30,11 @@ from .logits import (
     StoppingCriteria as StoppingCriteria,
     StoppingCriteriaList as StoppingCriteriaList,
 )
+from .lora import (
+    LoraConfig as LoraConfig,
+    PeftModel as PeftModel,
+    get_peft_model as get_peft_model,
+)
 from .model import (
     Model as Model,
 )
@@ -310,6 +315,10 @@ from .tokenizer_training import (
 from .trace import (
     Trace as Trace,
     watch as watch,
+)
+from .training.argument_parser import (
+    HfArg as HfArg,
+    HfArgumentParser as HfArgumentParser,
 )
 from .training.arguments import (
     TrainingArguments as TrainingArguments,

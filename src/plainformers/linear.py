@@ -281,7 +281,8 @@ def prepare(
             owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     groups: dict[Any, list[nn.Module]] = {}
     for name, layer in model.named_modules():
-        if not re.search(names, name) or layer._parameters.get("weight") is None:
+        adapted = "lora_A" in layer._modules
+        if adapted or not re.search(names, name) or layer._parameters.get("weight") is None:
             continue
         # a weight that is an embedding, too, would be there twice; rounded it is small
         make: Any = (

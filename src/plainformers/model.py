@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from . import logging
+from . import logging, lora
 from .aliases import ALIASES, WITHOUT_EFFECT, rename_keywords, resolve_keywords
 from .arguments import as_device, as_dtype, check_arguments, explain, forward_names
 from .checkpoint import (
@@ -389,6 +389,11 @@ class Model(nn.Module):
         if not is_main_process:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        if self.__dict__.get("adapters"):
+            lora.save_adapter(self, folder, state_dict)
+            if push_to_hub:
+                upload(folder, repo_id or folder.name, **options)
+            return
         tensors = dict(self.state_dict() if state_dict is None else state_dict)
         for first, *others in shared_groups(self):
             for name in others if first in tensors else ():
@@ -501,6 +506,14 @@ class Model(nn.Module):
     def __reduce_ex__(self, protocol: Any) -> Any:
         self.unprepare()
         return super().__reduce_ex__(protocol)
+
+    # ---- Adapters, see lora.py
+
+    add_adapter, load_adapter, delete_adapter = lora.add_adapter, lora.load_adapter, lora.delete_adapter
+    set_adapter, active_adapters = lora.set_adapter, lora.active_adapters
+    enable_adapters, disable_adapters = lora.enable_adapters, lora.disable_adapters
+    get_adapter_state_dict, merge_adapter, merge_and_unload = lora.adapter_state, lora.merge_adapter, lora.merge_adapter
+    print_trainable_parameters = lora.print_trainable_parameters
 
     # ---- Looking and changing
 

@@ -104,10 +104,12 @@ _PUBLIC: dict[str, str] = {
     "streaming": "AsyncTextIteratorStreamer TextIteratorStreamer TextStreamer",
     "generation_config": "GenerationConfig",
     "constraints": "Constraint DisjunctiveConstraint PhrasalConstraint",
+    "lora": "LoraConfig PeftModel get_peft_model",
     "logits": "LogitsProcessor LogitsProcessorList StoppingCriteria StoppingCriteriaList",
     "outputs": "ModelOutput",
     "trace": "Trace watch",
     "training.arguments": "TrainingArguments",
+    "training.argument_parser": "HfArg HfArgumentParser",
     "training.callbacks": "DefaultFlowCallback EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback "
     "TrainerControl TrainerState",
     "training.data": "DataCollatorForLanguageModeling DataCollatorForMultipleChoice "

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from adapter_cases import CASES, IDS, base_model, randomise
 from small import collate, losses, make, rows_for, trainer
 
 from plainformers import (
@@ -14,6 +15,7 @@ from plainformers import (
     DataCollatorForTokenClassification,
     DataCollatorWithFlattening,
     LlamaForCausalLM,
+    LoraConfig,
 )
 from plainformers.training import optim
 from plainformers.training.optim import SCHEDULES, parameter_groups
@@ -161,3 +163,22 @@ def test_collators_are_the_references(reference, tmp_path):
     ]
     for name in flat[1]:
         assert torch.equal(flat[0][name], flat[1][name]), name
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_peft_reads_our_adapters(name, reference, tmp_path):
+    from peft import PeftModel
+
+    model = base_model(CASES[name])
+    model.save_pretrained(tmp_path / "base")
+    config = {k: v for k, v in CASES[name]["config"].items() if (k, v) != ("bias", "lora_only")}  # PEFT loses those
+    model.add_adapter(LoraConfig(**config))
+    randomise(model)
+    model.save_pretrained(tmp_path / "adapter")
+    kind = getattr(reference, CASES[name]["kind"])
+    theirs = PeftModel.from_pretrained(kind.from_pretrained(tmp_path / "base"), str(tmp_path / "adapter"))
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=IDS).logits, theirs(input_ids=IDS).logits, atol=1e-6, rtol=1e-5)
+    with torch.no_grad():
+        merged = theirs.merge_and_unload()(input_ids=IDS).logits
+        torch.testing.assert_close(model.merge_adapter()(input_ids=IDS).logits, merged, atol=1e-6, rtol=1e-5)

@@ -172,6 +172,32 @@ def test_gradient_checkpointing_changes_no_number(tmp_path):
     assert losses(again) == pytest.approx(losses(plain), rel=1e-6)
 
 
+def test_noise_on_the_embeddings_is_of_the_size_that_its_paper_says(tmp_path):
+    kind, seen = LlamaForCausalLM, {}
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, model=None, **kwargs):
+            embedding = model.get_input_embeddings()
+            embedding.register_forward_hook(
+                lambda m, inputs, x: seen.update(x=x.detach() - m.weight[inputs[0]].detach())
+            )
+
+    for padding_free in (False, None):
+        row = {"input_ids": [5, 6, 7, 8], "labels": [5, 6, 7, 8]}
+        rows = [row, {"input_ids": [9] * 16, "labels": [9] * 16}]
+        some = trainer(
+            tmp_path, kind, neftune_noise_alpha=4.0, train_dataset=rows, train_sampling_strategy="sequential",
+            max_steps=1, padding_free=padding_free, callbacks=[Look],
+        )  # fmt: skip
+        some.train()
+        noise = [seen["x"][0, :4], seen["x"][1]] if padding_free is False else [seen["x"][0, 16:], seen["x"][0, :16]]
+        for part, tokens in zip(noise, (4, 16), strict=True):
+            most = 4.0 / (tokens * 16) ** 0.5
+            assert 0.85 * most < part.abs().max() <= most * 1.0001
+        embedding = some.model.train().get_input_embeddings()
+        assert torch.equal(embedding(torch.tensor([5]))[0], embedding.weight[5])
+
+
 def test_a_plain_torch_module_is_trained_and_saved(tmp_path):
     class Plain(torch.nn.Module):
         def __init__(self):

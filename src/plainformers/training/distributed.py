@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed as dist, nn
 
+from .. import lora
+
 
 def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -143,7 +145,8 @@ def whole_state(model: nn.Module, copy: bool = False) -> dict[str, Tensor]:
     """The state of a model on the CPU, under its published names; copy: it stays as it is while training goes on."""
     copies: dict[int, Tensor] = {}
     state = {}
-    for name, tensor in model.state_dict().items():
+    own = lora.adapter_state(model) if getattr(model, "adapters", None) else model.state_dict()
+    for name, tensor in own.items():
         key = id(tensor) if hasattr(tensor, "full_tensor") else tensor.data_ptr()  # tied parameters are one
         if key not in copies or copies[key].shape != tensor.shape:
             copies[key] = whole(tensor.detach()).to("cpu", copy=copy)

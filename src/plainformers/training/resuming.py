@@ -7,7 +7,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .. import logging
+from .. import logging, lora
 from ..checkpoint import find_weights
 from ..model import Model
 from . import checkpoints, distributed
@@ -78,7 +78,7 @@ def rows_of(trainer: Any) -> int | None:
 
 def write_model(model: nn.Module, processing: Any, weights: dict[str, Tensor], folder: Path) -> None:
     """A folder that from_pretrained reads."""
-    if isinstance(model, Model):
+    if isinstance(model, Model):  # with an adapter, weights are the adapter's
         model.save_pretrained(folder, state_dict=weights)
     else:
         save_file({n: t.contiguous() for n, t in weights.items()}, folder / "model.safetensors", {"format": "pt"})
@@ -88,6 +88,9 @@ def write_model(model: nn.Module, processing: Any, weights: dict[str, Tensor], f
 
 def load_weights(model: nn.Module, folder: Path) -> None:
     """The weights of a folder into a model that is there. Raises ValueError when they are another model's."""
+    if getattr(model, "adapters", None):
+        lora.fill_adapter(model, lora.read_adapter(folder)[1], lora.active_adapters(model)[0], folder)
+        return
     weights: dict[str, Tensor] = {}
     for shard in find_weights(str(folder), None, True, {}):
         weights |= {name: shard.read(name) for name in shard.shapes}

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+MOST_LOGITS = 2**24  # that are there at a time in training
+
 
 def find_label_names(model: nn.Module) -> list[str]:
     """The arguments of the model's forward that are labels."""

@@ -34,13 +34,12 @@ from .callbacks import (
 from .data import DataCollatorWithPadding, default_data_collator
 from .evaluation import PredictionOutput, TrainOutput, speed
 from .loader import KeepColumns, is_idle, lengths_of, make_loader, numbered, plan
+from .neftune import Noise
 from .optim import get_scheduler, make_optimizer, parameter_groups
 from .packing import pack
 from .search import search
 from .seeding import enable_full_determinism, set_seed
-from .targets import count_multiplied, count_targets, find_label_names, smooth_loss
-
-MOST_LOGITS = 2**24  # that are there at a time in training
+from .targets import MOST_LOGITS, count_multiplied, count_targets, find_label_names, smooth_loss
 
 
 class Trainer:
@@ -210,6 +209,7 @@ class Trainer:
         if self.packs:
             inputs = pack(inputs, self._shifts)[0]
         inputs = self._prepare_inputs(inputs)
+        self._noise.mask = inputs.get("attention_mask")
         with self.autocast():
             loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
         if loss.dim():
@@ -320,6 +320,7 @@ class Trainer:
         whole = not args.chunked_loss or args.label_smoothing_factor or args.torch_compile or not self._own_loss
         if hasattr(model, "loss_parts"):
             model.loss_parts = 0 if whole else max(64, MOST_LOGITS // (getattr(model.config, "vocab_size", None) or 1))
+        self._noise = Noise(model, args.neftune_noise_alpha)
         self._window_loss = torch.zeros((), dtype=torch.float64)
         self._total_loss, self._window_steps, self._place, self._logged = 0.0, 0, (0, 0), -1
         self._grad_norm, self._learning_rate, self._multiplied = None, args.learning_rate, count_multiplied(model)
@@ -426,8 +427,7 @@ class Trainer:
             raise ValueError("Evaluation needs an eval_dataset.")
         return self._loader(dataset, self.args.eval_batch_size, "sequential", self.args.seed)
 
-    def get_test_dataloader(self, test_dataset: Any) -> Any:
-        return self.get_eval_dataloader(test_dataset)
+    get_test_dataloader = get_eval_dataloader
 
     def _loader(
         self, dataset: Any, size: int, strategy: str, seed: int, drop_last: bool = False, lengths: Any = None
@@ -535,6 +535,7 @@ class Trainer:
         self._total_loss += float(self._window_loss)
         self._window_loss.zero_()
         self.writer.wait()
+        self._noise.end()
         if args.load_best_model_at_end and state.best_model_checkpoint:
             resuming.load_weights(self.model, Path(state.best_model_checkpoint))
         steps, seconds = state.global_step - done_before, time.perf_counter() - began
