@@ -8,7 +8,7 @@ Shapes: x [..., K], a weight [N, K].
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 # with narrower registers, oneDNN's own GELU takes twice the time of PyTorch's
 FUSES_GELU = torch.backends.cpu.get_cpu_capability() == "AVX512"
 FEW = 2  # tokens at once for which reading a weight takes longer than computing with it
+MANY = 40  # tokens at once for which it pays to make floats of rounded weights
+PART = 512  # rows of a weight that are widened at a time
 GROUP = 32  # neighbours in a row that share their scale in 4 bits
 
 
@@ -46,6 +48,16 @@ class OneDnnProduct:
         return torch.float32, *([torch.bfloat16] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else [])
 
 
+def multiply_wide(x: Tensor, parts: Iterable[Tensor]) -> Tensor:
+    """x [..., K] times parts [K, n] of a matrix, which are there one at a time and stay in the cache, side by side.
+
+    In bfloat16 where the processor has arithmetic for it, else in float32.
+    """
+    dtype = x.dtype if x.dtype in OneDnnProduct.dtypes() else torch.float32
+    wide = x.to(dtype)
+    return torch.cat([(wide @ part.to(dtype)).to(x.dtype) for part in parts], -1)
+
+
 class WidenedProduct:
     """bfloat16 on a processor that has no arithmetic for it: more than a few tokens are multiplied in float32.
 
@@ -59,9 +71,8 @@ class WidenedProduct:
         if x.numel() <= FEW * x.shape[-1]:
             y = F.linear(x, self.weight, self.bias)
         else:
-            wide, bias = x.float(), self.bias
-            parts = [F.linear(wide, part.float()).to(x.dtype) for part in self.weight.split(512)]
-            y = torch.cat(parts, -1) if bias is None else torch.cat(parts, -1).add_(bias)
+            y = multiply_wide(x, (part.t() for part in self.weight.split(PART)))
+            y = y if self.bias is None else y.add_(self.bias)
         return torch.ops.aten.gelu_(y) if gelu else y
 
     def plain(self) -> Tensor:
@@ -126,6 +137,36 @@ class Int8Product:
         return (torch.float32, torch.bfloat16) if there else ()
 
 
+class ExactInputProduct:
+    """Weights in 8 bits by rows of the matrix, for inputs with a few huge values, which are not rounded (but to
+    bfloat16, by PyTorch's kernel).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        scale = (weight.abs().amax(1) / 127).clamp(min=1e-30)
+        scale = torch.where(scale.bfloat16() < scale, scale * (1 + 2**-7), scale).bfloat16()  # rounded up: none above 127
+        self.codes = (weight / scale.to(weight)[:, None]).round_().to(torch.int8)
+        self.scale, self.bias, self.nbytes = scale, bias, weight.numel() + scale.nbytes
+
+    def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) >= MANY or not len(rows):
+            pairs = zip(self.codes.split(PART), self.scale.float()[:, None].split(PART), strict=True)
+            y = multiply_wide(rows, ((codes * scale).t() for codes, scale in pairs))
+        else:
+            y = torch.ops.aten._weight_int8pack_mm(rows.bfloat16(), self.codes, self.scale).to(x.dtype)
+        y = y.view(*x.shape[:-1], -1)
+        y = y if self.bias is None else y.add_(self.bias)
+        return torch.ops.aten.gelu_(y) if gelu else y
+
+    def plain(self) -> Tensor:
+        return self.codes * self.scale.float()[:, None]
+
+    @staticmethod
+    def takes(N: int, K: int) -> bool:
+        return hasattr(torch.ops.aten, "_weight_int8pack_mm") and N % 32 == 0 and K % 32 == 0
+
+
 class Int4Product:
     """Weights in whole numbers of 4 bits, each group of neighbours by a scale and an offset of its own; inputs are
     not rounded. By PyTorch's kernel, which multiplies in bfloat16.
@@ -147,14 +188,34 @@ class Int4Product:
         self.bias, self.nbytes = bias, self.packed.nbytes + self.scales.nbytes
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1]).bfloat16()
-        y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales)
-        y = y.to(x.dtype).view(*x.shape[:-1], -1)
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) >= MANY and self.opens():
+            y = multiply_wide(rows, self.parts())
+        else:
+            y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), self.packed, GROUP, self.scales).to(x.dtype)
+        y = y.view(*x.shape[:-1], -1)
         if self.bias is not None:
             y.add_(self.bias)
         return torch.ops.aten.gelu_(y) if gelu else y
 
+    def opens(self) -> bool:
+        return int4_block() > 0 and self.shape[0] % int4_block() == 0
+
+    def parts(self) -> Iterator[Tensor]:
+        """The weight as floats [K, n], a few rows of it at a time."""
+        (N, K), block = self.shape, int4_block()
+        packed = self.packed.view(N // block, K, block // 32, 16)
+        scale, middle = (part.contiguous() for part in self.scales.float().view(K // GROUP, 1, N, 2).unbind(-1))
+        low = middle - 8 * scale
+        for start in range(0, N, PART):
+            few = packed[start // block : (start + PART) // block].transpose(0, 1)
+            codes = torch.stack((few & 15, few >> 4), 3).view(K // GROUP, GROUP, -1)
+            rows = slice(start, start + PART)
+            yield codes.float().mul_(scale[..., rows]).add_(low[..., rows]).view(K, -1)
+
     def plain(self) -> Tensor:
+        if self.opens():
+            return torch.cat(list(self.parts()), -1).t()
         return self(torch.eye(self.shape[1])).t()  # a unit vector gives a column
 
     @staticmethod
@@ -167,7 +228,22 @@ class Int4Product:
         return N % 32 == 0 and K % GROUP == 0
 
 
-Product = OneDnnProduct | WidenedProduct | Int8Product | Int4Product
+Product = OneDnnProduct | WidenedProduct | Int8Product | ExactInputProduct | Int4Product
+
+
+@cache
+def int4_block() -> int:
+    """The rows that PyTorch's kernel for 4 bits keeps in a block: for each of K as many bytes as rows / 2, of which 16
+    hold 16 rows in their lower halves, and the next 16 in their upper. Found by packing numbers, 0 is: otherwise.
+    """
+    rows = torch.arange(128, dtype=torch.int32)[:, None].repeat(1, GROUP)
+    halves = [torch.ops.aten._convert_weight_to_int4pack_for_cpu(rows >> bits & 15, 1) for bits in (0, 4)]
+    for n in (32, 64):
+        parts = (half.view(128 // n, GROUP, n // 32, 16) for half in halves)
+        low, high = (torch.stack((part & 15, part >> 4), 3) for part in parts)
+        if torch.equal((low + 16 * high).view(128 // n, GROUP, n).transpose(1, 2).reshape(128, GROUP), rows.byte()):
+            return n
+    return 0
 
 
 @cache
@@ -314,7 +390,8 @@ def prepare(
         if make is not None:
             joins = re.search(together, name)
             if make is Int8Product and (layer is head or re.search(outliers, name)):
-                make = partial(Int8Product, twice=True)
+                exact = layer is not head and ExactInputProduct.takes(*plain_weight(layer).shape)
+                make = ExactInputProduct if exact else partial(Int8Product, twice=True)
             group = name.rpartition(".")[0] if joins else name, make, len(plain_weight(layer).t()), layer.bias is None
             groups.setdefault(group, []).append(layer)
             layer.__dict__["counted"] = owners[id(layer.weight)] == 1  # an embedding stays, and counts already
