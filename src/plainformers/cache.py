@@ -96,7 +96,7 @@ class DynamicCache:
         else:
             for rows, new in zip(self.layers[layer], (k, v), strict=True):
                 (B, G, _, D), (b, g, _, d) = rows.buffer.shape, new.shape
-                if B != b or G != g or D != d:
+                if b != B or g != G or d != D:
                     raise ValueError(
                         f"past_key_values holds {list(rows.seen.shape)} in layer {layer}, which does not go with new "
                         f"keys of {list(new.shape)}: it is of another model or another batch."

@@ -24,6 +24,12 @@ PART = 512  # rows of a weight that are widened at a time
 GROUP = 32  # neighbours in a row that share their scale in 4 bits
 
 
+def finish(y: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """In place: fresh memory costs more."""
+    y = y if bias is None else y.add_(bias)
+    return torch.ops.aten.gelu_(y) if gelu else y
+
+
 class OneDnnProduct:
     """x [..., K] -> x weight^T + bias [..., N], with the weight [N, K] in oneDNN's order."""
 
@@ -34,7 +40,7 @@ class OneDnnProduct:
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         fused = ("gelu", [], "none") if gelu and FUSES_GELU else ("none", [], "")
         y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *fused)
-        return torch.ops.aten.gelu_(y) if gelu and not FUSES_GELU else y  # in place: fresh memory costs more
+        return finish(y, None, gelu and not FUSES_GELU)
 
     def plain(self) -> Tensor:
         return self.weight.to_dense()
@@ -69,11 +75,8 @@ class WidenedProduct:
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         if x.numel() <= FEW * x.shape[-1]:
-            y = F.linear(x, self.weight, self.bias)
-        else:
-            y = multiply_wide(x, (part.t() for part in self.weight.split(PART)))
-            y = y if self.bias is None else y.add_(self.bias)
-        return torch.ops.aten.gelu_(y) if gelu else y
+            return finish(F.linear(x, self.weight, self.bias), None, gelu)
+        return finish(multiply_wide(x, (part.t() for part in self.weight.split(PART))), self.bias, gelu)
 
     def plain(self) -> Tensor:
         return self.weight
@@ -121,10 +124,7 @@ class Int8Product:
             else:
                 y = multiply(x, 1 / levels, 0, self.packed)
             y.mul_(span).addcmul_(low, self.sums)
-        if self.bias is not None:
-            y.add_(self.bias)
-        y = y.to(dtype)
-        return torch.ops.aten.gelu_(y) if gelu else y
+        return finish(y, self.bias, gelu).to(dtype)
 
     def plain(self) -> Tensor:
         return torch.ops.quantized.linear_unpack(self.packed)[0].dequantize()
@@ -135,36 +135,6 @@ class Int8Product:
         ours = hasattr(torch.ops.quantized, "linear_with_input_q_dq_qweight_dq_output_fp32")
         there = ours and "fbgemm" in torch.backends.quantized.supported_engines
         return (torch.float32, torch.bfloat16) if there else ()
-
-
-class ExactInputProduct:
-    """Weights in 8 bits by rows of the matrix, for inputs with a few huge values, which are not rounded (but to
-    bfloat16, by PyTorch's kernel).
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None):
-        scale = (weight.abs().amax(1) / 127).clamp(min=1e-30)
-        scale = torch.where(scale.bfloat16() < scale, scale * (1 + 2**-7), scale).bfloat16()  # rounded up: none above 127
-        self.codes = (weight / scale.to(weight)[:, None]).round_().to(torch.int8)
-        self.scale, self.bias, self.nbytes = scale, bias, weight.numel() + scale.nbytes
-
-    def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        if len(rows) >= MANY or not len(rows):
-            pairs = zip(self.codes.split(PART), self.scale.float()[:, None].split(PART), strict=True)
-            y = multiply_wide(rows, ((codes * scale).t() for codes, scale in pairs))
-        else:
-            y = torch.ops.aten._weight_int8pack_mm(rows.bfloat16(), self.codes, self.scale).to(x.dtype)
-        y = y.view(*x.shape[:-1], -1)
-        y = y if self.bias is None else y.add_(self.bias)
-        return torch.ops.aten.gelu_(y) if gelu else y
-
-    def plain(self) -> Tensor:
-        return self.codes * self.scale.float()[:, None]
-
-    @staticmethod
-    def takes(N: int, K: int) -> bool:
-        return hasattr(torch.ops.aten, "_weight_int8pack_mm") and N % 32 == 0 and K % 32 == 0
 
 
 class Int4Product:
@@ -193,10 +163,7 @@ class Int4Product:
             y = multiply_wide(rows, self.parts())
         else:
             y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), self.packed, GROUP, self.scales).to(x.dtype)
-        y = y.view(*x.shape[:-1], -1)
-        if self.bias is not None:
-            y.add_(self.bias)
-        return torch.ops.aten.gelu_(y) if gelu else y
+        return finish(y, self.bias, gelu).view(*x.shape[:-1], -1)
 
     def opens(self) -> bool:
         return int4_block() > 0 and self.shape[0] % int4_block() == 0
@@ -228,7 +195,7 @@ class Int4Product:
         return N % 32 == 0 and K % GROUP == 0
 
 
-Product = OneDnnProduct | WidenedProduct | Int8Product | ExactInputProduct | Int4Product
+Product = OneDnnProduct | WidenedProduct | Int8Product | Int4Product
 
 
 @cache
@@ -303,23 +270,22 @@ class PreparedLinear(nn.Linear):
 class PreparedRMSNorm(nn.RMSNorm):
     """The same in four operations, where PyTorch takes seven on a CPU; which is what a token costs there."""
 
-    least: Tensor  # [], the norm of a vector whose mean square is eps
+    least: Tensor  # [], the length of a vector whose mean square is eps
     zero: Tensor  # [1]
 
     def forward(self, x: Tensor) -> Tensor:
         if x.requires_grad and torch.is_grad_enabled():
             return super().forward(x)
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32).hypot_(self.least)
-        return torch.addcdiv(self.zero, x, norm, value=x.shape[-1] ** 0.5).mul_(self.weight).to(x.dtype)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32).hypot_(self.least)
+        return torch.addcdiv(self.zero, x, length, value=x.shape[-1] ** 0.5).mul_(self.weight).to(x.dtype)
 
 
 def prepare_norms(model: nn.Module) -> None:
     for norm in model.modules():
-        if type(norm) is nn.RMSNorm and norm.eps and norm.weight is not None and norm.weight.device.type == "cpu":
-            if len(norm.normalized_shape) == 1 and norm.weight.dtype in (torch.float32, torch.bfloat16):
-                become(norm, PreparedRMSNorm)
-                least = torch.tensor((norm.normalized_shape[0] * norm.eps) ** 0.5)
-                norm.__dict__ |= {"least": least, "zero": torch.zeros(1)}
+        weight, eps = (norm.weight, norm.eps) if type(norm) is nn.RMSNorm else (None, None)
+        if weight is not None and eps and weight.dim() == 1 and weight.device.type == "cpu":
+            become(norm, PreparedRMSNorm)
+            norm.__dict__ |= {"least": torch.tensor((len(weight) * eps) ** 0.5), "zero": torch.zeros(1)}
 
 
 def refuse_gradient(x: Tensor) -> None:
@@ -390,8 +356,7 @@ def prepare(
         if make is not None:
             joins = re.search(together, name)
             if make is Int8Product and (layer is head or re.search(outliers, name)):
-                exact = layer is not head and ExactInputProduct.takes(*plain_weight(layer).shape)
-                make = ExactInputProduct if exact else partial(Int8Product, twice=True)
+                make = partial(Int8Product, twice=True)
             group = name.rpartition(".")[0] if joins else name, make, len(plain_weight(layer).t()), layer.bias is None
             groups.setdefault(group, []).append(layer)
             layer.__dict__["counted"] = owners[id(layer.weight)] == 1  # an embedding stays, and counts already
