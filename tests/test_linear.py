@@ -381,3 +381,18 @@ def test_compiled_pipelines_pad(monkeypatch):
     texts = ["A wonderful film.", "Far too long, and dull besides.", ""]
     for a, b in zip(pipe(texts), plain(texts), strict=True):
         assert a["label"] == b["label"] and a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+def test_without_a_compiler_the_error_says_so(model, inputs, monkeypatch):
+    """Found with torch 2.13 and CXX=nonesuch, whose error this is; to let torch look for one takes it seconds."""
+
+    def fail(*args, **keywords):
+        raise RuntimeError(
+            "InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx: (None,)"
+        )
+
+    monkeypatch.setattr(type(model), "forward", fail)
+    with pytest.raises(
+        ValueError, match=r"needs a C\+\+ compiler, and none is found: install g\+\+, name one in .* CXX"
+    ):
+        model(**inputs)
