@@ -122,6 +122,32 @@ def loading(file: str, folder: str) -> None:
     print(f"transformers loads safetensors with its tokenizer in {time.perf_counter() - start:.2f} s")
 
 
+def overhead(new: int = 200, rounds: int = 9) -> None:
+    """Of `generate` over the barest loop around the model's forward, for a model so small that little else is seen."""
+    sizes = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    model = plainformers.LlamaForCausalLM(plainformers.LlamaConfig(num_hidden_layers=1, **sizes)).eval()
+    prompt, seconds = torch.arange(3, 11)[None], {"generate": [], "a bare loop": []}
+
+    @torch.no_grad()
+    def loop() -> torch.Tensor:
+        cache, made, last = plainformers.DynamicCache(), [prompt], prompt
+        for _ in range(new):
+            last = model(last, past_key_values=cache, logits_to_keep=1).logits[:, -1].argmax(-1, keepdim=True)
+            made.append(last)
+        return torch.cat(made, 1)
+
+    ways = {"generate": lambda: model.generate(prompt, max_new_tokens=new, min_new_tokens=new, do_sample=False)}
+    ways["a bare loop"] = loop
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    each = {name: statistics.median(taken) / new * 1e6 for name, taken in seconds.items()}
+    print(f"a toy of one layer: {', '.join(f'{name} {one:.0f} us a token' for name, one in each.items())}", end="")
+    print(f" ({each['generate'] / each['a bare loop']:.2f} times)")
+
+
 def convert(file: str, folder: str) -> int:
     """Saves the file's model and tokenizer; returns the numbers in its weights."""
     model = plainformers.AutoModelForCausalLM.from_pretrained(file)
@@ -145,6 +171,7 @@ def main() -> None:
         size, read = convert(options.model, folder), bandwidth(options.threads)
         print(f"{size / 1e6:.0f} M weights, {options.threads} threads, reading {read / 1e9:.1f} GB/s")
         loading(options.model, folder)
+        overhead()
         servers = {}
         for name in filter(re.compile(options.only).search, VARIANTS):
             here, there = context.Pipe()

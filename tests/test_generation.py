@@ -660,7 +660,8 @@ def tensors() -> list[torch.Tensor]:
     return [one for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter)]
 
 
-def test_nothing_is_left_behind(models):
+@pytest.mark.parametrize("times", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_nothing_is_left_behind(models, times):
     """Tensors that live after many generations, in every way, are those from before."""
 
     def alive() -> int:
@@ -672,7 +673,7 @@ def test_nothing_is_left_behind(models):
     for way in ways:
         model.generate(**prompt, **way)
     before = alive()
-    for i in range(200):
+    for i in range(times):
         model.generate(**prompt, **ways[i % len(ways)])
     assert alive() == before
 

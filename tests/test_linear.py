@@ -9,9 +9,18 @@ import torch
 from zoo import ROWS, config_for, draw, make_inputs
 
 import plainformers
-from plainformers import pipeline
+from plainformers import linear, pipeline
 from plainformers.activations import ACTIVATIONS
-from plainformers.linear import Int8Product, activate, int8_levels, is_prepared, prepare, project, unprepare
+from plainformers.linear import (
+    Int4Product,
+    Int8Product,
+    activate,
+    int8_levels,
+    is_prepared,
+    prepare,
+    project,
+    unprepare,
+)
 from plainformers.registry import MODELS
 
 ROW = next(row for row in ROWS if row.name == "bert")
@@ -314,6 +323,53 @@ def test_int8_pipelines_give_one_text_the_same_answer_alone_and_in_a_batch():
         pipeline("sentiment-analysis", quantization="int8", compile=True)
 
 
+# ---- 4 bits
+
+needs_int4 = pytest.mark.skipif(not Int4Product.dtypes(), reason="no kernel for 4 bits in this PyTorch")
+
+
+@needs_int4
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_int4_of_many_tokens_is_that_of_few(dtype, monkeypatch):
+    x, weight, bias = draw("x", (2, 24, 64), 1.0).to(dtype), draw("weight", (576, 64), 0.2), draw("bias", (576,), 1.0)
+    product = Int4Product(weight, bias)
+    assert linear.int4_block() in (32, 64) and product.opens(), "the kernel's order is known"
+    plain = product.plain()
+    alone = torch.cat([Int4Product(weight, None)(row) for row in torch.eye(64).to(dtype).split(32)])  # by the kernel
+    torch.testing.assert_close(alone.t().float(), plain, atol=1e-6, rtol=1e-2)
+    assert (plain - weight).abs().max() < 0.6 * (weight.max() - weight.min()) / 15
+    exact = x.float() @ plain.t() + bias
+    many = product(x)
+    torch.testing.assert_close(many.float(), exact, atol=1e-5 if dtype == torch.float32 else 2e-2, rtol=1e-2)
+    monkeypatch.setattr(linear, "MANY", 1 << 30)
+    torch.testing.assert_close(product(x).float(), exact, atol=3e-2, rtol=2e-2)
+
+
+# ---- Norms
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.skipif(not CAN, reason="no oneDNN in this PyTorch")
+def test_prepared_norms_are_norms(dtype):
+    norm, dense = torch.nn.RMSNorm(48, 1e-6).to(dtype), torch.nn.Linear(8, 8)
+    norm.weight.data = draw("weight", (48,), 1.0).to(dtype)
+    x = draw("x", (2, 5, 48), 1.0).to(dtype)
+    x[0, 0], x[0, 1], x[0, 2] = 0, x[0, 1] * 1e-4, x[0, 2] * 1e4
+    both = torch.nn.Sequential(norm, dense)
+    with torch.no_grad():
+        want = norm(x)
+        assert prepare(both, "") and type(norm) is not torch.nn.RMSNorm
+        got = norm(x)
+        norm.weight.mul_(2)
+        doubled = norm(x)
+    torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-6 if dtype == torch.float32 else 8e-3)
+    torch.testing.assert_close(doubled, 2 * got)
+    norm(x.requires_grad_()).sum().backward()
+    assert x.grad.isfinite().all() and norm.weight.grad is not None
+    unprepare(both)
+    assert type(norm) is torch.nn.RMSNorm and torch.equal(norm.state_dict()["weight"], norm.weight)
+
+
 # ---- Compiled
 
 
@@ -325,3 +381,18 @@ def test_compiled_pipelines_pad(monkeypatch):
     texts = ["A wonderful film.", "Far too long, and dull besides.", ""]
     for a, b in zip(pipe(texts), plain(texts), strict=True):
         assert a["label"] == b["label"] and a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+def test_without_a_compiler_the_error_says_so(model, inputs, monkeypatch):
+    """Found with torch 2.13 and CXX=nonesuch, whose error this is; to let torch look for one takes it seconds."""
+
+    def fail(*args, **keywords):
+        raise RuntimeError(
+            "InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx: (None,)"
+        )
+
+    monkeypatch.setattr(type(model), "forward", fail)
+    with pytest.raises(
+        ValueError, match=r"needs a C\+\+ compiler, and none is found: install g\+\+, name one in .* CXX"
+    ):
+        model(**inputs)

@@ -35,7 +35,7 @@ def qk():
 def test_heads_are_turned_by_their_positions(qk):
     positions = torch.tensor([[0, 1, 2, 3, 4, 5], [7, 5, 0, 0, 1, 900]])
     cos, sin = make_rotary(PLAIN, D, positions, None, torch.float32)
-    assert cos.shape == sin.shape == (2, 6, D)
+    assert cos.shape == sin.shape == (2, 1, 6, D)
     for x, got in zip(qk, apply_rotary(*qk, cos, sin), strict=True):
         torch.testing.assert_close(got, turned(x, positions[:, None].numpy()), atol=1e-4, rtol=0)
     one = make_rotary(PLAIN, D, positions[:1], None, torch.float32)  # one row of positions for all
@@ -64,7 +64,7 @@ def test_long_sequences_are_stretched_each_by_its_own_length(qk):
     torch.testing.assert_close(got, turned(q, packed.numpy(), stretched([5, 5, 5, 5, 5, 1])))
     for mask in (None, torch.ones(2, 1, 6, 6)):
         cos, _ = make_rotary(DYNAMIC, D, torch.arange(6)[None], mask, torch.float32)
-        assert cos.shape == (1, 6, D)
+        assert cos.shape == (1, 1, 6, D)
         got = apply_rotary(q, k, cos, _)[0]
         torch.testing.assert_close(got, turned(q, np.arange(6), stretched(6)))
     short = torch.arange(4)[None]
@@ -81,7 +81,7 @@ def test_tables_are_made_in_float32_anywhere(rope):
     for one, other in zip(exact, coarse, strict=True):
         assert torch.equal(one.to(torch.bfloat16), other)
     meta = make_rotary(rope, D, positions.to("meta"), None, torch.float16)
-    assert all(one.is_meta and one.shape == (1, 3000, 8) and one.dtype is torch.float16 for one in meta)
+    assert all(one.is_meta and one.shape == (1, 1, 3000, 8) and one.dtype is torch.float16 for one in meta)
     compiled = torch.compile(make_rotary, fullgraph=True, backend="eager")
     for one, other in zip(exact, compiled(rope, D, positions, None, torch.float32), strict=True):
         torch.testing.assert_close(one, other)

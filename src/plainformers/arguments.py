@@ -115,6 +115,11 @@ def explain(config: Any, given: dict[str, Any], error: str) -> str | None:
             if len(outside):
                 where = outside[0].tolist()
                 return f"{name}{where} is {int(ids[tuple(where)])}; in this model, {what} go from 0 to {size - 1}."
+    if "No working C++ compiler" in error:
+        return (
+            "The model is compiled, for which a CPU needs a C++ compiler, and none is found: install g++, name one in "
+            "the environment variable CXX, or leave it plain."
+        )
     most, ids = getattr(config, "longest_input", None), given.get("input_ids")
     shapes = {name: list(value.shape) for name, value in given.items() if isinstance(value, Tensor)}
     if isinstance(ids, Tensor) and most is not None and ids.shape[-1] > most:

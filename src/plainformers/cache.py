@@ -28,7 +28,10 @@ class Rows:
     @property
     def seen(self) -> Tensor:
         """[B, G, K, D], a view."""
-        return self.buffer[:, :, self.start : self.end]
+        return self.last(self.end - self.start)
+
+    def last(self, tokens: int) -> Tensor:
+        return self.buffer.narrow(2, self.end - tokens, tokens)
 
     def append(self, new: Tensor, room: int) -> None:
         """room: tokens that a new buffer has at least."""
@@ -47,7 +50,7 @@ class Rows:
             self.buffer = old.new_empty(*old.shape[:2], room, old.shape[3])
             self.buffer[:, :, :K] = old
             self.start, self.end = 0, K
-        self.buffer[:, :, self.end : self.end + Q] = new
+        self.buffer.narrow(2, self.end, Q).copy_(new)
         self.end += Q
 
     def crop(self, left: int) -> None:
@@ -92,7 +95,8 @@ class DynamicCache:
             self.layers[layer] = Rows(k, window), Rows(v, window)
         else:
             for rows, new in zip(self.layers[layer], (k, v), strict=True):
-                if rows.buffer.shape[:2] != new.shape[:2] or rows.buffer.shape[3] != new.shape[3]:
+                (B, G, _, D), (b, g, _, d) = rows.buffer.shape, new.shape
+                if b != B or g != G or d != D:
                     raise ValueError(
                         f"past_key_values holds {list(rows.seen.shape)} in layer {layer}, which does not go with new "
                         f"keys of {list(new.shape)}: it is of another model or another batch."
@@ -100,7 +104,7 @@ class DynamicCache:
                 rows.append(new, self.expected)
         keys, values = self.layers[layer]
         K = keys.total if window is None else min(keys.total - Q, window - 1) + Q
-        return keys.seen[:, :, -K:], values.seen[:, :, -K:]
+        return keys.last(K), values.last(K)
 
     def once(self, layer: int, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """The keys and values of an encoder's output for a layer; made at the first call."""

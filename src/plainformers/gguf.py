@@ -135,7 +135,21 @@ class _Head:
             values = np.frombuffer(self.data[start : self.place], dtype)
             return values.astype(bool) if kind == 7 else values
         self.count(length, "values in an array")
-        return [self.value(kind, depth) for _ in range(length)]
+        return self.strings(length) if kind == _STRING else [self.value(kind, depth) for _ in range(length)]
+
+    def strings(self, length: int) -> list[str]:
+        """A vocabulary, say: the same as so many calls of string, in a third of the time."""
+        data, size, found, unpack = self.data, self.size, list[str](), struct.Struct("<Q").unpack_from
+        for _ in range(length):
+            start = self.place + 8
+            if start > size or (end := start + unpack(data, self.place)[0]) > size:
+                self.string()  # raises
+            try:
+                found.append(data[start:end].decode())
+            except UnicodeDecodeError:
+                self.string()
+            self.place = end
+        return found
 
     def read(self, tensors: bool) -> GGUF:
         if (magic := self.data[:4]) != b"GGUF":

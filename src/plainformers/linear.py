@@ -8,7 +8,7 @@ Shapes: x [..., K], a weight [N, K].
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -19,7 +19,15 @@ from torch import Tensor, nn
 # with narrower registers, oneDNN's own GELU takes twice the time of PyTorch's
 FUSES_GELU = torch.backends.cpu.get_cpu_capability() == "AVX512"
 FEW = 2  # tokens at once for which reading a weight takes longer than computing with it
+MANY = 40  # tokens at once for which it pays to make floats of rounded weights
+PART = 512  # rows of a weight that are widened at a time
 GROUP = 32  # neighbours in a row that share their scale in 4 bits
+
+
+def finish(y: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """In place: fresh memory costs more."""
+    y = y if bias is None else y.add_(bias)
+    return torch.ops.aten.gelu_(y) if gelu else y
 
 
 class OneDnnProduct:
@@ -32,7 +40,7 @@ class OneDnnProduct:
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         fused = ("gelu", [], "none") if gelu and FUSES_GELU else ("none", [], "")
         y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *fused)
-        return torch.ops.aten.gelu_(y) if gelu and not FUSES_GELU else y  # in place: fresh memory costs more
+        return finish(y, None, gelu and not FUSES_GELU)
 
     def plain(self) -> Tensor:
         return self.weight.to_dense()
@@ -46,6 +54,16 @@ class OneDnnProduct:
         return torch.float32, *([torch.bfloat16] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else [])
 
 
+def multiply_wide(x: Tensor, parts: Iterable[Tensor]) -> Tensor:
+    """x [..., K] times parts [K, n] of a matrix, which are there one at a time and stay in the cache, side by side.
+
+    In bfloat16 where the processor has arithmetic for it, else in float32.
+    """
+    dtype = x.dtype if x.dtype in OneDnnProduct.dtypes() else torch.float32
+    wide = x.to(dtype)
+    return torch.cat([(wide @ part.to(dtype)).to(x.dtype) for part in parts], -1)
+
+
 class WidenedProduct:
     """bfloat16 on a processor that has no arithmetic for it: more than a few tokens are multiplied in float32.
 
@@ -57,12 +75,8 @@ class WidenedProduct:
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         if x.numel() <= FEW * x.shape[-1]:
-            y = F.linear(x, self.weight, self.bias)
-        else:
-            wide, bias = x.float(), self.bias
-            parts = [F.linear(wide, part.float()).to(x.dtype) for part in self.weight.split(512)]
-            y = torch.cat(parts, -1) if bias is None else torch.cat(parts, -1).add_(bias)
-        return torch.ops.aten.gelu_(y) if gelu else y
+            return finish(F.linear(x, self.weight, self.bias), None, gelu)
+        return finish(multiply_wide(x, (part.t() for part in self.weight.split(PART))), self.bias, gelu)
 
     def plain(self) -> Tensor:
         return self.weight
@@ -110,10 +124,7 @@ class Int8Product:
             else:
                 y = multiply(x, 1 / levels, 0, self.packed)
             y.mul_(span).addcmul_(low, self.sums)
-        if self.bias is not None:
-            y.add_(self.bias)
-        y = y.to(dtype)
-        return torch.ops.aten.gelu_(y) if gelu else y
+        return finish(y, self.bias, gelu).to(dtype)
 
     def plain(self) -> Tensor:
         return torch.ops.quantized.linear_unpack(self.packed)[0].dequantize()
@@ -147,14 +158,31 @@ class Int4Product:
         self.bias, self.nbytes = bias, self.packed.nbytes + self.scales.nbytes
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1]).bfloat16()
-        y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales)
-        y = y.to(x.dtype).view(*x.shape[:-1], -1)
-        if self.bias is not None:
-            y.add_(self.bias)
-        return torch.ops.aten.gelu_(y) if gelu else y
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) >= MANY and self.opens():
+            y = multiply_wide(rows, self.parts())
+        else:
+            y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), self.packed, GROUP, self.scales).to(x.dtype)
+        return finish(y, self.bias, gelu).view(*x.shape[:-1], -1)
+
+    def opens(self) -> bool:
+        return int4_block() > 0 and self.shape[0] % int4_block() == 0
+
+    def parts(self) -> Iterator[Tensor]:
+        """The weight as floats [K, n], a few rows of it at a time."""
+        (N, K), block = self.shape, int4_block()
+        packed = self.packed.view(N // block, K, block // 32, 16)
+        scale, middle = (part.contiguous() for part in self.scales.float().view(K // GROUP, 1, N, 2).unbind(-1))
+        low = middle - 8 * scale
+        for start in range(0, N, PART):
+            few = packed[start // block : (start + PART) // block].transpose(0, 1)
+            codes = torch.stack((few & 15, few >> 4), 3).view(K // GROUP, GROUP, -1)
+            rows = slice(start, start + PART)
+            yield codes.float().mul_(scale[..., rows]).add_(low[..., rows]).view(K, -1)
 
     def plain(self) -> Tensor:
+        if self.opens():
+            return torch.cat(list(self.parts()), -1).t()
         return self(torch.eye(self.shape[1])).t()  # a unit vector gives a column
 
     @staticmethod
@@ -168,6 +196,21 @@ class Int4Product:
 
 
 Product = OneDnnProduct | WidenedProduct | Int8Product | Int4Product
+
+
+@cache
+def int4_block() -> int:
+    """The rows that PyTorch's kernel for 4 bits keeps in a block: for each of K as many bytes as rows / 2, of which 16
+    hold 16 rows in their lower halves, and the next 16 in their upper. Found by packing numbers, 0 is: otherwise.
+    """
+    rows = torch.arange(128, dtype=torch.int32)[:, None].repeat(1, GROUP)
+    halves = [torch.ops.aten._convert_weight_to_int4pack_for_cpu(rows >> bits & 15, 1) for bits in (0, 4)]
+    for n in (32, 64):
+        parts = (half.view(128 // n, GROUP, n // 32, 16) for half in halves)
+        low, high = (torch.stack((part & 15, part >> 4), 3) for part in parts)
+        if torch.equal((low + 16 * high).view(128 // n, GROUP, n).transpose(1, 2).reshape(128, GROUP), rows.byte()):
+            return n
+    return 0
 
 
 @cache
@@ -201,6 +244,8 @@ class PreparedLinear(nn.Linear):
 
     product: Product
     part: slice | None  # of the product's output, which is that of several layers; None: all of it
+    together: tuple[nn.Module, ...]  # these layers
+    sizes: list[int]  # of their parts
     trainable: bool  # whether the plain weight was
     origin: type[nn.Module]  # what the layer was
     counted: bool  # False: its numbers are those of a layer that is not prepared
@@ -220,6 +265,27 @@ class PreparedLinear(nn.Linear):
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.weight
         super()._save_to_state_dict(destination, prefix, keep_vars)
+
+
+class PreparedRMSNorm(nn.RMSNorm):
+    """The same in four operations, where PyTorch takes seven on a CPU; which is what a token costs there."""
+
+    least: Tensor  # [], the length of a vector whose mean square is eps
+    zero: Tensor  # [1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            return super().forward(x)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32).hypot_(self.least)
+        return torch.addcdiv(self.zero, x, length, value=x.shape[-1] ** 0.5).mul_(self.weight).to(x.dtype)
+
+
+def prepare_norms(model: nn.Module) -> None:
+    for norm in model.modules():
+        weight, eps = (norm.weight, norm.eps) if type(norm) is nn.RMSNorm else (None, None)
+        if weight is not None and eps and weight.dim() == 1 and weight.device.type == "cpu":
+            become(norm, PreparedRMSNorm)
+            norm.__dict__ |= {"least": torch.tensor((len(weight) * eps) ** 0.5), "zero": torch.zeros(1)}
 
 
 def refuse_gradient(x: Tensor) -> None:
@@ -243,12 +309,10 @@ def is_heard(layer: nn.Module) -> bool:
 def project(x: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
     """Every layer's output for the same input."""
     first = layers[0]
-    if len(layers) > 1 and isinstance(first, PreparedLinear) and first.part is not None:
-        together = all(isinstance(layer, PreparedLinear) and layer.product is first.product for layer in layers)
-        if together and not any(map(is_heard, layers)):
-            refuse_gradient(x)
-            y = first.product(x)
-            return tuple(y[..., layer.part] for layer in layers)  # type: ignore[index]
+    if isinstance(first, PreparedLinear) and layers == first.together and not any(map(is_heard, layers)):
+        refuse_gradient(x)
+        y = first.product(x)
+        return y.split(first.sizes, -1) if len(layers) > 1 else (y,)
     return tuple(layer(x) for layer in layers)
 
 
@@ -300,6 +364,8 @@ def prepare(
     with torch.no_grad():
         for (_, make, *_), layers in groups.items():
             prepare_together(layers, make)
+    if groups:
+        prepare_norms(model)
     return bool(groups)
 
 
@@ -314,10 +380,11 @@ def prepare_together(layers: list[Any], make: Callable[..., Product]) -> None:
     weights, biases = [plain_weight(layer).detach() for layer in layers], [layer.bias for layer in layers]
     weight = weights[0] if len(layers) == 1 else torch.cat(weights)
     bias = None if biases[0] is None else torch.cat(biases).detach()
-    product, start = make(weight.contiguous(), bias), 0
+    product, start, sizes = make(weight.contiguous(), bias), 0, [len(plain) for plain in weights]
     for layer, plain in zip(layers, weights, strict=True):
         part = slice(start, start + len(plain)) if len(layers) > 1 else None
         more = {"product": product, "part": part, "trainable": layer.weight.requires_grad, "origin": type(layer)}
+        more |= {"together": tuple(layers), "sizes": sizes}
         more |= {"transposed": True} if getattr(layer, "transposed", False) else {}
         start += len(plain)
         layer.weight = None
@@ -331,9 +398,11 @@ def unprepare(model: nn.Module) -> None:
         if isinstance(layer, PreparedLinear):
             weight = nn.Parameter(layer.weight.clone(), requires_grad=layer.trainable)
             become(layer, layer.origin)
-            for name in ("product", "part", "trainable", "origin", "transposed", "counted"):
+            for name in ("product", "part", "together", "sizes", "trainable", "origin", "transposed", "counted"):
                 layer.__dict__.pop(name, None)
             layer.weight = weight  # type: ignore[misc]
+        elif isinstance(layer, PreparedRMSNorm):
+            become(layer, nn.RMSNorm)
 
 
 def prepared_sizes(model: nn.Module) -> tuple[int, int, int]:

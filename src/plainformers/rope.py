@@ -160,7 +160,7 @@ def turns(rope: Rope, angles: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tenso
 def make_rotary(
     rope: Rope, D: int, position_ids: Tensor, mask: Any, dtype: torch.dtype, length: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """cos and sin [B or 1, T, R], computed in float32; mask: the model's attention_mask.
+    """cos and sin [B or 1, 1, T, R], computed in float32; mask: the model's attention_mask.
 
     length: all position_ids are smaller; then they are looked up in a table that is kept.
     """
@@ -172,7 +172,7 @@ def make_rotary(
         key = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in rope.items())
         size = 1 << max(length - 1, 255).bit_length()
         cos, sin = cached_table(key, R, size, dtype, position_ids.device)
-        return cos[position_ids], sin[position_ids]
+        return cos[position_ids[:, None]], sin[position_ids[:, None]]
     frequencies = ROPE_TYPES[kind][0](rope, R, position_ids.device)
     if varies and not short:
         lengths = sequence_lengths(position_ids, mask)[..., None]  # each sequence by its own
@@ -184,13 +184,13 @@ def make_rotary(
             frequencies = default_frequencies(
                 {"rope_theta": rope["rope_theta"] * theta ** (R / (R - 2))}, R, lengths.device
             )
-    return turns(rope, position_ids[..., None].float() * frequencies, dtype)
+    return turns(rope, (position_ids[..., None].float() * frequencies)[:, None], dtype)
 
 
 def apply_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
     """q [B, H, T, D] and k, turned: dimension i of the first R makes a pair with i + R / 2."""
-    cos, sin, R = cos[:, None], sin[:, None], cos.shape[-1]
+    R = cos.shape[-1]
     if q.shape[-1] == R:
-        return tuple(torch.addcmul(x * cos, x.roll(R // 2, -1), sin) for x in (q, k))
+        return tuple([torch.addcmul(x * cos, x.roll(R // 2, -1), sin) for x in (q, k)])
     parts = ((x[..., :R], x[..., R:]) for x in (q, k))
     return tuple(torch.cat((torch.addcmul(x * cos, x.roll(R // 2, -1), sin), rest), -1) for x, rest in parts)

@@ -100,7 +100,7 @@ class Pass(NamedTuple):
 
     attend: dict[str, Attend]  # for each kind of layer
     windows: dict[str, int | None]
-    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, T, D]
+    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, 1, T, D]
     cache: Cache | None
 
 

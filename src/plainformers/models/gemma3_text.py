@@ -132,7 +132,7 @@ class Pass(NamedTuple):
     """What one forward pass makes above the layers, for each kind of them."""
 
     attend: dict[str, Attend]
-    rotary: dict[str, tuple[Tensor, Tensor]]  # cosines and sines, [B or 1, T, D]
+    rotary: dict[str, tuple[Tensor, Tensor]]  # cosines and sines, [B or 1, 1, T, D]
     windows: dict[str, int | None]
     cache: Cache | None
 

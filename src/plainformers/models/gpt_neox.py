@@ -101,7 +101,7 @@ class Pass(NamedTuple):
     """What one forward pass makes above the layers."""
 
     attend: Attend
-    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, T, D]
+    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, 1, T, D]
     cache: Cache | None
     head_mask: Tensor | None  # [L, H]
 

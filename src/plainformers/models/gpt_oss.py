@@ -145,7 +145,7 @@ class Pass(NamedTuple):
 
     attend: dict[str, Attend]  # for each kind of layer
     windows: dict[str, int | None]
-    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, T, D]
+    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, 1, T, D]
     cache: Cache | None
     router_logits: list[Tensor] | None  # receives each layer's, where they are asked for
 

@@ -151,7 +151,7 @@ class Pass(NamedTuple):
     """What one forward pass makes above the layers, for each kind of them."""
 
     attend: dict[str, Attend]
-    rotary: dict[str, tuple[Tensor, Tensor]]  # cosines and sines, [B or 1, T, D / 2]
+    rotary: dict[str, tuple[Tensor, Tensor]]  # cosines and sines, [B or 1, 1, T, D]
 
 
 class ModernBertEmbeddings(nn.Module):

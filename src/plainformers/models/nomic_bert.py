@@ -157,7 +157,7 @@ class Pass(NamedTuple):
     """What one forward pass makes above the layers and every layer reads."""
 
     attend: Attend
-    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, T, D / 2]
+    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, 1, T, D]
 
 
 class NomicBertEmbeddings(nn.Module):

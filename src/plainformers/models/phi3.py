@@ -121,7 +121,7 @@ class Pass(NamedTuple):
     """What one forward pass makes above the layers."""
 
     attend: Attend
-    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, T, D]
+    rotary: tuple[Tensor, Tensor]  # cosines and sines, [B or 1, 1, T, D]
     cache: Cache | None
     window: int | None  # tokens that a token sees
 
