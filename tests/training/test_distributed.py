@@ -88,7 +88,8 @@ def test_two_processes_are_one(kind, how, tmp_path):
     torch.testing.assert_close(torch.tensor(two["predictions"]), torch.tensor(alone.predictions), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("how", [pytest.param({}, marks=SLOW), FSDP], ids=["ddp", "fsdp2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [{}, FSDP], ids=["ddp", "fsdp2"])
 def test_a_checkpoint_of_two_processes_goes_on_with_one_and_with_two(how, tmp_path):
     settings = {
         "kind": "bert",
